@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffdstm.h - software transactional memory on userfaultfd
+ *
+ * Threads run transactions over one shared heap. A transaction reads and writes
+ * it with plain loads and stores, sees one consistent snapshot, and at commit
+ * takes effect as a whole or is undone and run again.
+ *
+ *	struct account { long balance; };
+ *
+ *	static int move(void *arg)
+ *	{
+ *		struct account STM *a = ..., STM *b = ...;
+ *		STM_SET(a->balance, STM_GET(a->balance) - 10);
+ *		STM_SET(b->balance, STM_GET(b->balance) + 10);
+ *		return 0;
+ *	}
+ *
+ *	stm_thread_attach();
+ *	stm_atomic(move, NULL);
+ *
+ * Caveats
+ *
+ * fork(2)      The child may call nothing of this library, only exec or _exit; heap
+ *              and views do not exist there. A call says so and stops the child.
+ * Signals      The library handles SIGBUS and SIGSEGV. Install your own handlers for these
+ *              before stm_init(), or by stm_sigaction(); faults that are not the heap's
+ *              reach them. Never block SIGBUS in an attached thread: its next page
+ *              fault would kill the process. No heap access and no call in a signal handler.
+ * longjmp(3)   Must not leave a transaction, nor enter one. stm_cancel() leaves.
+ * Threads      pthread_cancel(3) and pthread_exit(3) must not hit inside a transaction. A thread that
+ *              exits attached is detached, its open transaction undone.
+ * Locks        No mutex, condition variable, futex or atomic operation in the heap: each
+ *              thread sees its own copy, so they cannot work. A mutex in ordinary memory
+ *              that is locked inside a transaction stays locked when it restarts.
+ * System calls The kernel does not take our page faults: a call on heap memory may fail with
+ *              EFAULT. stm_pread(), stm_pwrite() retry; for others call stm_prefault() first.
+ * Side effects Output, and stores to ordinary memory, happen again at each attempt. See
+ *              stm_become_inevitable(), stm_on_commit(), stm_save().
+ * Locals       As with setjmp(3): a local variable of the function that holds STM_ATOMIC,
+ *              changed inside the block, has an indeterminate value after a restart and
+ *              after stm_cancel(), unless it is volatile. Set it inside the block before use,
+ *              or use stm_atomic(), which has no such rule.
+ * stm_local()  Gives a pointer for the calling thread only, and of use only until its
+ *              transaction ends.
+ * Compilers    Loops over STM pointers may be turned into memset(3) and memcpy(3), which know nothing
+ *              of %gs: compile with the flags of pkg-config --cflags uffdstm, and copy
+ *              with stm_memcpy().
+ *
+ * Errors: 0 or -errno, or NULL with errno set where a pointer is returned;
+ * stm_strerror() explains both. Use that shows a broken program (a write outside a
+ * transaction, a pointer outside the heap) stops the process with one line.
+ *
+ * States: "attached" means between stm_thread_attach() and stm_thread_detach() of the
+ * calling thread, "in a transaction" inside STM_ATOMIC or stm_atomic().
+ */
+#ifndef UFFDSTM_H
+#define UFFDSTM_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <uffdstm/layout.h>
+#ifndef __cplusplus
+#include <uffdstm/barrier.h>
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define STM_VERSION_MAJOR 0
+#define STM_VERSION_MINOR 1
+
+/* ---- the library ---- */
+
+/*
+ * Options of stm_init(). @size comes first and tells which fields the caller knows;
+ * 0 in a field asks for the default.
+ */
+struct stm_options {
+	size_t size;            /* sizeof(struct stm_options) */
+	size_t heap_size;       /* bytes the heap may grow to: 1 MiB .. STM_HEAP_LIMIT; default 1 GiB, or the limit if less */
+	unsigned int segments;  /* threads attached at once: 1 .. 64; default 64 */
+	unsigned int cluster;   /* pages mapped by one fault: a power of two, 1 .. 512; default 16 */
+	unsigned int attempts;  /* failed attempts after which a transaction gets right of way; default 8 */
+	size_t log_limit;       /* bytes of commit log not yet folded, per segment, past which begins wait; default 64 MiB */
+};
+
+#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0 }
+
+/*
+ * stm_init - make the heap. Once per process, before anything else; @options may be NULL.
+ *
+ * 0, or -EALREADY: initialised already. -EINVAL: a bad option, or a program and library of
+ * different layouts. -EPERM, -ENOSYS, -ENOMEM, ...: what a system call answered; one line on
+ * stderr says which, and what to do.
+ */
+int stm__init(const struct stm_options *options, unsigned int layout);
+static inline int stm_init(const struct stm_options *options)
+{
+	return stm__init(options, STM_LAYOUT);
+}
+
+/*
+ * stm_fini - take everything down; the heap's contents are gone. stm_init() may follow.
+ *
+ * The caller may be attached (it is detached), but not in a transaction.
+ * 0; -ENXIO: not initialised. -EBUSY: other threads are attached, or in a transaction.
+ */
+int stm_fini(void);
+
+/*
+ * stm_thread_attach - let the calling thread run transactions.
+ *
+ * 0; -ENXIO: not initialised. -EALREADY: attached already. -EAGAIN: all segments are taken.
+ * -EBUSY: another SIGBUS handler was put over the library's (see stm_sigaction()).
+ * -ENOMEM: no address space or memory for a segment.
+ */
+int stm_thread_attach(void);
+
+/*
+ * stm_thread_detach - the opposite. Not in a transaction.
+ *
+ * 0; -ENXIO: not initialised. -EPERM: not attached. -EBUSY: in a transaction.
+ */
+int stm_thread_detach(void);
+
+const char *stm_version(void);
+
+/* stm_strerror - a constant text for what a call of this library returned: 0, -errno or errno. */
+const char *stm_strerror(int error);
+
+/*
+ * stm_sigaction - sigaction(2) for programs that use this library.
+ *
+ * For SIGBUS and SIGSEGV it sets what happens to faults that are not the heap's; for other
+ * signals it is sigaction(2). SIGBUS is taken out of sa_mask. 0 or -errno.
+ */
+int stm_sigaction(int signum, const struct sigaction *act, struct sigaction *old);
+
+/* ---- transactions ---- */
+
+/* Where a transaction begins: for reports. */
+struct stm_site {
+	const char *file;
+	const char *function;
+	unsigned int line;
+};
+
+#define STM__SITE()                                                                     \
+	(__extension__({                                                                \
+		static const struct stm_site stm__site = { __FILE__, __func__, __LINE__ }; \
+		&stm__site;                                                             \
+	}))
+
+/*
+ * What a transaction runs. 0 commits. Anything else is a code of the caller's own: the
+ * transaction is undone, as by stm_cancel(), and left with it.
+ */
+typedef int stm_fn(void *arg);
+
+/*
+ * stm_atomic - run @fn(@arg) as one transaction, again and again until it commits or cancels.
+ *
+ * Inside a transaction it is a plain call that becomes part of it (flat nesting): then what @fn
+ * returns is returned, and cancels nothing by itself.
+ * 0: committed; else the code of @fn or of stm_cancel(). The thread must be attached.
+ * A code that @fn returns after stm_become_inevitable() is returned, but the transaction commits.
+ */
+int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg);
+#define stm_atomic(fn, arg) stm__atomic(STM__SITE(), (fn), (arg))
+
+#ifndef __cplusplus
+/*
+ * STM_ATOMIC { ... } - run the block as one transaction.
+ *
+ * return, break, continue and goto out of the block commit first. The value of a return statement
+ * is computed inside the transaction. After stm_cancel() execution goes on behind the
+ * block, and stm_outcome() tells the code. See "Locals" above.
+ */
+#define STM_ATOMIC                                                                      \
+	for (int stm__run __attribute__((__cleanup__(stm__leave))) =                    \
+		     stm__begin(STM__SITE());                                           \
+	     stm__run; stm__run = 0)
+#endif
+
+int stm__begin(const struct stm_site *site) __attribute__((__returns_twice__));
+void stm__leave(int *run);
+
+/* stm_outcome - how this thread's last transaction ended: 0 committed, else the code it was cancelled with. */
+int stm_outcome(void);
+
+/* stm_in_transaction - whether the calling thread is in one. May be called in any state. */
+bool stm_in_transaction(void);
+
+/*
+ * stm_cancel - undo the transaction, and leave the outermost one with @code (not 0).
+ *
+ * Does not return, except: -EPERM not in a transaction, or it is inevitable. -EINVAL @code is 0.
+ */
+int stm_cancel(int code);
+
+/*
+ * stm_restart - undo the transaction and run it again from its beginning.
+ *
+ * Does not return, except: -EPERM not in a transaction, or it is inevitable.
+ */
+int stm_restart(void);
+
+/*
+ * stm_validate - restart now if a commit of another thread has doomed this transaction.
+ *
+ * Reads are always consistent: this only saves time in long transactions.
+ * 0: not doomed so far. -EPERM: not in a transaction.
+ */
+int stm_validate(void);
+
+/*
+ * stm_become_inevitable - from here on this transaction cannot abort, so it may do I/O.
+ *
+ * One at a time: waits for the one that runs, and may restart the caller once more before
+ * it returns. Others run on, but commit after it. @why, a constant string, is for reports.
+ * 0; -EPERM: not in a transaction.
+ */
+int stm_become_inevitable(const char *why);
+
+/*
+ * stm_on_commit, stm_on_abort - call @fn(@arg) once this transaction has committed, in order
+ * of registration; or each time an attempt of it is undone, newest first.
+ *
+ * The hooks run outside the transaction. A commit hook may run transactions, an abort hook may not.
+ * 0; -EPERM: not in a transaction. -ENOMEM.
+ */
+int stm_on_commit(void (*fn)(void *arg), void *arg);
+int stm_on_abort(void (*fn)(void *arg), void *arg);
+
+/*
+ * stm_save - remember @len bytes of ordinary memory at @p, and put them back if this attempt aborts.
+ *
+ * 0; -EPERM: not in a transaction. -ENOMEM: nothing is remembered.
+ */
+int stm_save(void *p, size_t len);
+
+/*
+ * stm_malloc, stm_mfree - malloc(3), undone if the transaction aborts; free(3), done when it
+ * commits. Outside a transaction they are malloc(3) and free(3).
+ */
+void *stm_malloc(size_t size);
+void stm_mfree(void *p);
+
+/* ---- queue of transactions ---- */
+
+struct stm_queue;
+
+struct stm_queue_options {
+	size_t size;            /* sizeof(struct stm_queue_options) */
+	bool pin;               /* pin worker i to the i-th CPU that the process may use, round and round */
+};
+
+struct stm_queue_counts {
+	uint64_t executed;      /* tasks that committed */
+	uint64_t restarts;      /* attempts of tasks that were undone and run again */
+};
+
+/* stm_queue_new - an empty queue; @options may be NULL. NULL with errno ENXIO, EINVAL, ENOMEM. */
+struct stm_queue *stm_queue_new(const struct stm_queue_options *options);
+
+/*
+ * stm_queue_add - have stm_queue_run() run @fn(@arg) as one transaction.
+ *
+ * In a transaction the task appears when it commits, and vanishes if it aborts. Any thread, any time.
+ * 0; -EINVAL: @q or @fn is NULL. -ENOMEM.
+ */
+int stm_queue_add(struct stm_queue *q, stm_fn *fn, void *arg);
+
+/*
+ * stm_queue_run - run all tasks, and those that they add, in @threads worker threads of its own.
+ *
+ * Returns when nothing is left, or when a task failed: 0, or that task's code. The tasks that did
+ * not run stay in the queue. Also -EINVAL: no queue or no thread. -ENXIO. -EBUSY: in a
+ * transaction, or the queue runs already. -EAGAIN: fewer segments or threads than @threads can be had.
+ */
+int stm_queue_run(struct stm_queue *q, unsigned int threads);
+
+/* stm_queue_counts - totals since stm_queue_new(); exact while it does not run. 0 or -EINVAL. */
+int stm_queue_counts(const struct stm_queue *q, struct stm_queue_counts *counts);
+
+/* stm_queue_free - drop the queue with all tasks in it. 0; -EBUSY: it runs, or in a transaction. NULL is fine. */
+int stm_queue_free(struct stm_queue *q);
+
+/* ---- what happened ---- */
+
+enum stm_abort_reason {
+	STM_ABORT_CONFLICT,     /* another commit wrote what it had read: found at commit */
+	STM_ABORT_VALIDATE,     /* the same, found earlier */
+	STM_ABORT_INEVITABLE,   /* the same, found while it became inevitable */
+	STM_ABORT_RESTART,      /* stm_restart() */
+	STM_ABORT_CANCEL,       /* stm_cancel(), or a function's code */
+	STM_ABORT_EXIT,         /* the thread exited inside it */
+	STM_ABORT_REASONS
+};
+
+enum stm_fault_kind {
+	STM_FAULT_READ,         /* read of an unmapped page */
+	STM_FAULT_WRITE,        /* store to an unmapped page */
+	STM_FAULT_PROTECT,      /* store to a shared page, without stm_write() before */
+	STM_FAULT_RECLAIMED,    /* a shared page that the kernel had taken back */
+	STM_FAULT_KINDS
+};
+
+struct stm_stats {
+	uint64_t commits;               /* that wrote */
+	uint64_t commits_read_only;
+	uint64_t aborts[STM_ABORT_REASONS];
+	uint64_t inevitable;            /* transactions that became so, asked or for right of way */
+	uint64_t faults[STM_FAULT_KINDS];
+	uint64_t pages_mapped;          /* pages shared with the base, since the start */
+	uint64_t pages_copied;          /* pages made private, since the start */
+	uint64_t pages_dropped;         /* pages unmapped, since the start */
+	uint64_t pages_shared;          /* now, all segments */
+	uint64_t pages_private;         /* now, all segments */
+	uint64_t system_calls;          /* made by the library in attached threads */
+	uint64_t log_bytes;             /* log memory now: slots and entries */
+	uint64_t log_waits;             /* begins that waited because the log was full */
+	const struct stm_site *log_held_by; /* the transaction that they waited for last, or NULL */
+	uint64_t folded;                /* log position: commits that are in the base */
+	uint64_t committed;             /* log position: commits so far */
+	uint64_t parked;                /* times a sleeping segment was parked */
+	uint64_t heap_bytes;            /* the heap's size now */
+	unsigned int attached;          /* threads now */
+};
+
+/*
+ * stm_stats - fill in the first @size bytes of *@stats; @size is sizeof(struct stm_stats).
+ *
+ * Any thread, attached or not; figures of running threads are a moment old.
+ * 0; -ENXIO: not initialised. -EINVAL: @stats is NULL or @size is 0.
+ */
+int stm_stats(struct stm_stats *stats, size_t size);
+
+/* stm_abort_name, stm_fault_name - a short constant name, or NULL past the last. */
+const char *stm_abort_name(unsigned int reason);
+const char *stm_fault_name(unsigned int kind);
+
+#ifndef __cplusplus
+/* ---- heap memory ---- */
+
+#define STM_ROOTS 64
+
+/*
+ * stm_root - root slot @index, by which a program finds its data. NULL with errno EINVAL if
+ * @index >= STM_ROOTS, ENXIO if not initialised. Slots start as NULL and are heap memory: use barriers.
+ */
+void STM *STM *stm_root(unsigned int index);
+
+/*
+ * stm_alloc, stm_zalloc - @size bytes of heap memory, aligned to 16 bytes; zeroed by stm_zalloc.
+ *
+ * In a transaction only. The memory needs no write barrier in this transaction, and is given back if
+ * it aborts. @size 0 gives the smallest block.
+ * NULL with errno ENOMEM: the heap is full, or the system gave no memory for it to grow.
+ */
+void STM *stm_alloc(size_t size);
+void STM *stm_zalloc(size_t size);
+
+/*
+ * stm_realloc - a block of @size bytes with the old contents as far as they fit; @p may be NULL. The old block
+ * is freed, or is what is returned. In a transaction only. NULL with errno ENOMEM: @p is untouched.
+ */
+void STM *stm_realloc(volatile void STM *p, size_t size);
+
+/* stm_free - give a block back when this transaction commits. In a transaction only. NULL is fine. */
+void stm_free(volatile void STM *p);
+
+/* stm_usable_size - bytes of the block at @p; 0 for NULL. In any state. */
+size_t stm_usable_size(const volatile void STM *p);
+
+/*
+ * memcpy(3), memset(3), memcmp(3) with barriers: heap to heap; _in from ordinary memory into the heap;
+ * _out from the heap to ordinary memory; stm_memcmp_out compares the heap with ordinary memory.
+ * In a transaction only. Source and destination must not overlap.
+ */
+void stm_memcpy(volatile void STM *to, const volatile void STM *from, size_t len);
+void stm_memcpy_in(volatile void STM *to, const void *from, size_t len);
+void stm_memcpy_out(void *to, const volatile void STM *from, size_t len);
+void stm_memset(volatile void STM *p, int byte, size_t len);
+int stm_memcmp(const volatile void STM *a, const volatile void STM *b, size_t len);
+int stm_memcmp_out(const volatile void STM *a, const void *b, size_t len);
+
+/*
+ * stm_prefault - map the pages of @len bytes at @p, so that a system call can read them. In a transaction.
+ * 0; -EPERM: not in a transaction.
+ */
+int stm_prefault(const volatile void STM *p, size_t len);
+
+/*
+ * stm_pread, stm_pwrite - pread(2) into the heap, pwrite(2) from it, barriers included. In a transaction;
+ * stm_pwrite() of an inevitable one, or it may happen more than once. Offset -1 means read(2) and write(2).
+ * What the system call returned, or -errno.
+ */
+ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset);
+ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset);
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

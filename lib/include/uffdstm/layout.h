@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses: all that is known about %gs.
+ *
+ * An STM pointer holds an offset from the start of the running segment; the
+ * %gs base of an attached thread is that start. The same value is valid in
+ * every thread and names the same object, seen through the thread's own view.
+ *
+ *     0 .. 1 MiB      never mapped: a null pointer plus a field offset faults
+ *     STM_HOT         one page: what the inlined barriers touch
+ *     (private)       page states
+ *     a / 4           the read marker of address a: 4 bytes a granule
+ *     a / 4 + STM_WRITE_MARKERS   its write marker
+ *     STM_HEAP        the heap, STM_HEAP_LIMIT bytes at most
+ *
+ * These constants stand in stored pointers and in inlined code, so a program
+ * and its library must agree on them: stm_init() compares STM_LAYOUT.
+ * -DSTM_SMALL_LAYOUT selects a small layout for tools that cannot hold large
+ * reservations (valgrind).
+ */
+#ifndef UFFDSTM_LAYOUT_H
+#define UFFDSTM_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define STM_GRANULE ((size_t)16)         /* bytes: the unit of conflict detection */
+#define STM_HOT ((uintptr_t)1 << 20)
+
+#ifdef STM_SMALL_LAYOUT
+#define STM_LAYOUT 2u
+#define STM_HEAP ((uintptr_t)256 << 20)
+#define STM_HEAP_LIMIT ((size_t)256 << 20)
+#define STM_WRITE_MARKERS ((uintptr_t)64 << 20)
+#else
+#define STM_LAYOUT 1u
+#define STM_HEAP ((uintptr_t)96 << 30)
+#define STM_HEAP_LIMIT ((size_t)128 << 30)
+#define STM_WRITE_MARKERS ((uintptr_t)32 << 30)
+#endif
+
+/* The hot page. Written by the library at begin and end of a transaction. */
+struct stm_hot {
+	uint64_t version;       /* the transaction's version, twice; STM_NO_VERSION outside */
+	uintptr_t segment;      /* ordinary address of the running segment's start */
+};
+
+#define STM_NO_VERSION (~(uint64_t)0)    /* no marker ever equals it */
+
+#ifndef __cplusplus
+#ifndef __SEG_GS
+#error "uffdstm needs __seg_gs: gcc >= 12 or clang >= 14 on x86-64"
+#endif
+
+#define STM __seg_gs
+
+#define STM_HOT_FIELD(field) (((const struct stm_hot STM *)STM_HOT)->field)
+
+/*
+ * stm_local - an ordinary pointer to what @p names in the calling thread's view.
+ *
+ * For memcpy(3), qsort(3), system calls. Valid in this thread only, and its
+ * contents are one snapshot only until the transaction ends. It does no barrier: call
+ * stm_read_range() or stm_write_range() first, as for the access itself.
+ */
+static inline void *stm_local(const volatile void STM *p)
+{
+	return (void *)(STM_HOT_FIELD(segment) + (uintptr_t)p);
+}
+#endif
+
+#endif
