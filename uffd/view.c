@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+/*
+ * view.c - mapping, page states, figures.
+ *
+ * Pages are never filled by the kernel by itself: a view is locked out of mlockall(2) before
+ * it is registered, since that would populate it with pages whose state nobody knows.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "view.h"
+
+/* Linux 5.18, include/uapi/asm-generic/mman-common.h; glibc 2.36 lacks it. Also empties locked pages. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+void *stm_reserve(size_t len)
+{
+	void *start = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (start == MAP_FAILED)
+		return NULL;
+	munlock(start, len);
+	madvise(start, len, MADV_DONTFORK);
+	madvise(start, len, MADV_DONTDUMP);
+	return start;
+}
+
+int stm_make_usable(void *start, size_t len)
+{
+	return mprotect(start, len, PROT_READ | PROT_WRITE) ? -errno : 0;
+}
+
+int stm_empty(void *start, size_t len)
+{
+	return madvise(start, len, MADV_DONTNEED_LOCKED) ? -errno : 0;
+}
+
+int stm_view_open(struct stm_view *view, uint8_t *heap, uint8_t *state, const uint8_t *base, int memfd)
+{
+	*view = (struct stm_view){ .heap = heap, .state = state, .base = base, .memfd = memfd };
+	view->uffd = stm_uffd_open();
+	return view->uffd < 0 ? view->uffd : 0;
+}
+
+void stm_view_close(struct stm_view *view)
+{
+	if (view->uffd >= 0)
+		close(view->uffd);
+	view->uffd = -1;
+}
+
+int stm_view_grow(struct stm_view *view, size_t pages)
+{
+	uint8_t *start = view->heap + view->pages * STM_PAGE;
+	size_t len = (pages - view->pages) * STM_PAGE;
+	int error;
+
+	if (pages <= view->pages)
+		return 0;
+	if (mmap(start, len, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, view->memfd,
+		 (off_t)(view->pages * STM_PAGE)) == MAP_FAILED)
+		return -errno;
+	munlock(start, len);
+	madvise(start, len, MADV_DONTFORK);
+	madvise(start, len, MADV_DONTDUMP);
+	error = stm_uffd_register(view->uffd, start, len);
+	if (!error)
+		error = stm_make_usable(start, len);
+	if (error) { /* back to reserved, for a later attempt */
+		mmap(start, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+		return error;
+	}
+	view->pages = pages;
+	return 0;
+}
+
+/* Keep the count of mapped pages by region: @change is 1 or -1 for each of [first, last). */
+static void count_regions(struct stm_view *view, size_t first, size_t last, int change)
+{
+	while (first < last) {
+		size_t next = (first / STM_REGION_PAGES + 1) * STM_REGION_PAGES;
+		unsigned int slot = first / STM_REGION_PAGES % STM_REGION_SLOTS;
+		uint32_t n = (uint32_t)((next < last ? next : last) - first);
+		uint64_t bit = (uint64_t)1 << (slot % 64);
+
+		view->region_pages[slot] += change > 0 ? n : -n;
+		if (view->region_pages[slot])
+			view->region_mask[slot / 64] |= bit;
+		else
+			view->region_mask[slot / 64] &= ~bit;
+		first = next;
+	}
+}
+
+static uint8_t *page_address(const struct stm_view *view, size_t page)
+{
+	return view->heap + page * STM_PAGE;
+}
+
+int stm_view_share(struct stm_view *view, size_t first, size_t last)
+{
+	int error = stm_uffd_continue(view->uffd, page_address(view, first), (last - first) * STM_PAGE,
+				      &view->calls);
+
+	if (error)
+		return error;
+	memset(view->state + first, STM_PAGE_SHARED, last - first);
+	count_regions(view, first, last, 1);
+	view->shared += last - first;
+	view->mapped += last - first;
+	return 0;
+}
+
+int stm_view_share_again(struct stm_view *view, size_t page)
+{
+	int error = stm_uffd_continue(view->uffd, page_address(view, page), STM_PAGE, &view->calls);
+
+	return error == -EEXIST ? 0 : error;
+}
+
+int stm_view_copy(struct stm_view *view, size_t first, size_t last)
+{
+	int error = stm_uffd_copy(view->uffd, page_address(view, first), view->base + first * STM_PAGE,
+				  (last - first) * STM_PAGE, &view->calls);
+
+	if (error) { /* some may be there: none shall */
+		++view->calls;
+		stm_empty(page_address(view, first), (last - first) * STM_PAGE);
+		return error;
+	}
+	memset(view->state + first, STM_PAGE_PRIVATE, last - first);
+	count_regions(view, first, last, 1);
+	view->private += last - first;
+	view->copied += last - first;
+	return 0;
+}
+
+int stm_view_drop(struct stm_view *view, size_t first, size_t last)
+{
+	int error;
+
+	++view->calls;
+	error = stm_empty(page_address(view, first), (last - first) * STM_PAGE);
+	if (error)
+		return error;
+	for (size_t page = first; page < last; page++) {
+		uint8_t *state = view->state + page;
+
+		if (*state == STM_PAGE_UNMAPPED)
+			continue;
+		if (*state == STM_PAGE_SHARED)
+			view->shared--;
+		else
+			view->private--;
+		view->dropped++;
+		count_regions(view, page, page + 1, -1);
+		*state = STM_PAGE_UNMAPPED;
+	}
+	return 0;
+}

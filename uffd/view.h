@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view.h - one segment's own mapping of the heap, and the state of its pages.
+ *
+ * A view knows nothing of transactions: it is told which pages to share with the base, to
+ * copy from it, or to drop, and keeps the states and the figures. One thread at a time may
+ * call: the view's owner, or who holds the owner still.
+ */
+#ifndef STM_VIEW_H
+#define STM_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "userfaultfd.h"
+
+enum stm_page_state {
+	STM_PAGE_UNMAPPED,      /* no page; the first access faults */
+	STM_PAGE_SHARED,        /* maps the base's page, read-only and write-protected */
+	STM_PAGE_PRIVATE,       /* the view's own copy */
+};
+
+#define STM_REGION_PAGES ((size_t)512)  /* a region is 2 MiB */
+#define STM_REGION_SLOTS 512u           /* regions are counted modulo this: exact up to 1 GiB of heap */
+
+struct stm_view {
+	uint8_t *heap;                  /* address of the heap's first byte in this view */
+	uint8_t *state;                 /* enum stm_page_state, a byte a page */
+	const uint8_t *base;            /* the shared mapping that pages come from */
+	int memfd;
+	int uffd;
+	size_t pages;                   /* pages that exist: mapped and registered */
+	uint64_t region_mask[STM_REGION_SLOTS / 64]; /* bit r % 512: region r may have a mapped page */
+	uint32_t region_pages[STM_REGION_SLOTS];     /* mapped pages behind that bit */
+	uint64_t shared, private;       /* pages now */
+	uint64_t mapped, copied, dropped; /* pages since the start */
+	uint64_t calls;                 /* system calls since the start */
+};
+
+/*
+ * Make a view of no pages, where @reserved bytes of address space at @heap belong to it and
+ * @state has a byte for each page. 0 or -errno.
+ */
+int stm_view_open(struct stm_view *view, uint8_t *heap, uint8_t *state, const uint8_t *base, int memfd);
+
+/* Give back the descriptor. The address space is the caller's to unmap. */
+void stm_view_close(struct stm_view *view);
+
+/* Let the view have @pages pages; blocks of the memfd must exist. 0 or -errno, nothing lost. */
+int stm_view_grow(struct stm_view *view, size_t pages);
+
+/* UNMAPPED to SHARED, UNMAPPED to PRIVATE, any to UNMAPPED: pages [first, last). 0 or -errno. */
+int stm_view_share(struct stm_view *view, size_t first, size_t last);
+int stm_view_copy(struct stm_view *view, size_t first, size_t last);
+int stm_view_drop(struct stm_view *view, size_t first, size_t last);
+
+/* Map a SHARED page again that the kernel took back. 0 or -errno. */
+int stm_view_share_again(struct stm_view *view, size_t page);
+
+static inline bool stm_view_has_region(const struct stm_view *view, unsigned int region)
+{
+	return view->region_mask[region / 64 % (STM_REGION_SLOTS / 64)] >> (region % 64) & 1;
+}
+
+/* Ranges of address space without memory behind them, and parts of them made usable. */
+void *stm_reserve(size_t len);
+int stm_make_usable(void *start, size_t len);
+int stm_empty(void *start, size_t len); /* give the memory back; it reads as zero, even if locked */
+
+#endif
