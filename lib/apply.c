@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+/*
+ * apply.c - what a segment does with the commits of others: look for conflicts, and copy
+ * their after-images into the private pages of its view.
+ *
+ * A slot whose regions the view does not map is skipped on sight; a group of slots likewise, when
+ * the segment is far behind.
+ */
+#include "entry.h"
+#include "internal.h"
+
+static inline bool touches_view(const struct stm_view *view, uint64_t entry, uint64_t summary)
+{
+	if (unlikely(entry & STM_SLOT_MANY))
+		return true;
+	return stm_view_has_region(view, summary & 0xffff) ||
+	       stm_view_has_region(view, summary >> 16 & 0xffff) ||
+	       stm_view_has_region(view, summary >> 32 & 0xffff) ||
+	       stm_view_has_region(view, summary >> 48 & 0xffff);
+}
+
+static inline uint64_t entry_word(const struct stm_slot *slot)
+{
+	/* Pairs with the publisher's cmpxchg16b, or its release of a PENDING slot. */
+	return atomic_load_explicit(&slot->entry, memory_order_acquire);
+}
+
+/* Did the transaction read any of these granules? They are on one page. */
+static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t count)
+{
+	const uint32_t *marker = seg->read_markers + granule;
+	uint32_t first = seg->first, span = seg->version - seg->first;
+
+	for (; count; count--, marker++)
+		if (*marker - first <= span)
+			return true;
+	return false;
+}
+
+bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot)
+{
+	const uint8_t *state = seg->view.state;
+	struct stm_reader reader;
+	struct stm_piece piece;
+
+	if (!touches_view(&seg->view, entry_word(slot), slot->summary))
+		return false;
+	reader = stm_read_slot(slot);
+	while (stm_next_piece(&reader, &piece)) {
+		size_t granule = piece.granule, end = granule + piece.count;
+
+		do {
+			size_t page = granule / STM_PAGE_GRANULES;
+			size_t stop = (page + 1) * STM_PAGE_GRANULES;
+
+			stop = stop < end ? stop : end;
+			/* Not mapped: not read. Its markers are not touched, or they would be mapped. */
+			if (state[page] != STM_PAGE_UNMAPPED && was_read(seg, granule, stop - granule))
+				return true;
+			granule = stop;
+		} while (granule < end);
+	}
+	return false;
+}
+
+static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, const struct stm_piece *piece)
+{
+	size_t granule = piece->granule, end = granule + piece->count;
+	const uint8_t *bytes = piece->bytes;
+
+	while (granule < end) {
+		size_t page = granule / STM_PAGE_GRANULES;
+		size_t stop = (page + 1) * STM_PAGE_GRANULES;
+		size_t count = (stop < end ? stop : end) - granule;
+
+		if (seg->view.state[page] == STM_PAGE_SHARED)
+			stm_page_apply(seg, page);
+		if (seg->view.state[page] == STM_PAGE_PRIVATE)
+			stm_copy_granules(seg->view.heap + granule * STM_GRANULE, bytes, count);
+		bytes += count * STM_GRANULE;
+		granule += count;
+	}
+}
+
+void stm_apply(struct stm_seg *seg, const struct stm_slot *slot)
+{
+	struct stm_reader reader;
+	struct stm_piece piece;
+
+	if (!touches_view(&seg->view, entry_word(slot), slot->summary))
+		return;
+	reader = stm_read_slot(slot);
+	while (stm_next_piece(&reader, &piece)) {
+		size_t page = piece.granule / STM_PAGE_GRANULES;
+
+		if (likely(page == (piece.granule + piece.count - 1) / STM_PAGE_GRANULES &&
+			   seg->view.state[page] == STM_PAGE_PRIVATE))
+			stm_copy_granules(seg->view.heap + piece.granule * STM_GRANULE, piece.bytes, piece.count);
+		else
+			apply_by_pages(seg, &piece);
+	}
+}
+
+/*
+ * Far behind: the whole group of 64 slots at @position is published. May it be skipped, because the view
+ * maps none of its regions?
+ */
+static bool skip_group(const struct stm_view *view, struct stm_slot *slot, uint64_t position)
+{
+	const struct stm_group *group;
+	uint64_t common = 0;
+
+	if (!stm_is_published(entry_word(slot + STM_GROUP_SLOTS - 1)))
+		return false;
+	group = stm_log_group(slot, position);
+	for (unsigned int i = 0; i < 8; i++)
+		common |= atomic_load_explicit(&group->regions[i], memory_order_relaxed) & view->region_mask[i];
+	return !common;
+}
+
+static inline bool at_group(uint64_t position)
+{
+	return position % STM_GROUP_SLOTS == 0;
+}
+
+static void publish_snapshot(struct stm_seg *seg)
+{
+	/* Pairs with fold's acquire: what was applied from the log was read before this. */
+	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_release);
+}
+
+/* Move over the slot, or group of slots, at the snapshot, which is published. */
+static inline void step(struct stm_seg *seg)
+{
+	struct stm_slot *slot = seg->slot;
+	uint64_t position = seg->snapshot;
+
+	if (unlikely(at_group(position)) && skip_group(&seg->view, slot, position)) {
+		seg->slot = stm_slot_next(slot + STM_GROUP_SLOTS - 1, position + STM_GROUP_SLOTS - 1);
+		seg->snapshot = position + STM_GROUP_SLOTS;
+		return;
+	}
+	if (STM_MUTATED(EARLY_SNAPSHOT))
+		atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+	stm_apply(seg, slot);
+	STM_POINT(APPLIED);
+	seg->slot = stm_slot_next(slot, position);
+	seg->snapshot = position + 1;
+}
+
+void stm_advance(struct stm_seg *seg)
+{
+	if (!stm_is_published(entry_word(seg->slot)))
+		return;
+	do
+		step(seg);
+	while (stm_is_published(entry_word(seg->slot)));
+	publish_snapshot(seg);
+}
+
+void stm_advance_to(struct stm_seg *seg, uint64_t position)
+{
+	while (seg->snapshot < position)
+		step(seg);
+	publish_snapshot(seg);
+}
+
+/*
+ * Validate the transaction against all that was published since its snapshot. Returns the position of the first
+ * slot that is not published, and in *@slot that slot; or sets *@conflict.
+ */
+uint64_t stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, bool *conflict)
+{
+	uint64_t position = seg->snapshot;
+	struct stm_slot *at = seg->slot;
+
+	*conflict = false;
+	while (stm_is_published(entry_word(at))) {
+		if (unlikely(at_group(position)) && skip_group(&seg->view, at, position)) {
+			position += STM_GROUP_SLOTS;
+			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, position - 1);
+			continue;
+		}
+		if (unlikely(stm_conflicts(seg, at))) {
+			*conflict = true;
+			break;
+		}
+		at = stm_slot_next(at, position);
+		position++;
+	}
+	*slot = at;
+	return position;
+}

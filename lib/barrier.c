@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+/*
+ * barrier.c - barriers out of line: the write slow path, long ranges, checked forms.
+ *
+ * The slow path, for each run of granules on one page that does not carry the current version: make
+ * the page private, append the run to the entry in the making and the old bytes to the undo log, set
+ * the write and the read markers. A write implies a read: else two transactions that write halves
+ * of one granule would lose one.
+ */
+#include <errno.h>
+
+#include "entry.h"
+#include "internal.h"
+
+static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *call)
+{
+	struct stm_seg *seg = stm__self;
+	size_t offset = a - STM_HEAP;
+
+	if (unlikely(!seg || !seg->depth))
+		stm_tx_self(call);
+	if (unlikely(offset >= seg->view.pages * STM_PAGE || len > seg->view.pages * STM_PAGE - offset))
+		stm_die("%s: %zu bytes at address %#zx: not in the heap (%zu bytes at %#zx)", call, len, (size_t)a,
+			atomic_load(&stm_global.heap_size), (size_t)STM_HEAP);
+	return seg;
+}
+
+static void mark(struct stm_seg *seg, size_t granule, size_t count)
+{
+	uint32_t version = seg->version;
+
+	for (size_t i = 0; i < count; i++) {
+		seg->write_markers[granule + i] = version;
+		if (!STM_MUTATED(WRITE_NOT_READ))
+			seg->read_markers[granule + i] = version;
+	}
+}
+
+static void no_log_memory(size_t bytes) __attribute__((__noreturn__, __cold__));
+static void no_log_memory(size_t bytes)
+{
+	stm_die("stm_write: no memory for %zu bytes of undo log (ENOMEM): write less in one transaction, or raise the limit",
+		bytes);
+}
+
+/* Append a run, or lengthen the last one. Room is there. */
+static inline void append(struct stm_seg *seg, size_t granule, size_t count, bool fresh)
+{
+	struct stm_run *last = seg->last;
+
+	if (last->granule + last->count == granule && last->fresh == fresh && last->count + count <= STM_RUN_MAX) {
+		last->count += count;
+		return;
+	}
+	last = (struct stm_run *)seg->tail;
+	*last = (struct stm_run){ .granule = granule, .count = count, .fresh = fresh };
+	seg->last = last;
+	seg->runs++;
+	seg->tail += sizeof(*last);
+}
+
+/* Granules [granule, granule + count) are on one page and not logged. */
+static void log_run(struct stm_seg *seg, size_t granule, size_t count)
+{
+	size_t bytes = count * STM_GRANULE;
+
+	if (unlikely(seg->view.state[granule / STM_PAGE_GRANULES] != STM_PAGE_PRIVATE)) {
+		/* A page costs microseconds: first see whether the transaction is worth it. */
+		if (stm_tx_doomed(seg))
+			stm_tx_restart(seg, STM_ABORT_VALIDATE);
+		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
+			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
+	}
+	if (unlikely((size_t)(seg->limit - seg->tail) < bytes + sizeof(struct stm_run)) &&
+	    !stm_entry_reserve(seg, bytes + sizeof(struct stm_run)))
+		no_log_memory(bytes);
+	if (unlikely((size_t)(seg->undo_limit - seg->undo_tail) < bytes) && !stm_undo_reserve(seg, bytes))
+		no_log_memory(bytes);
+	append(seg, granule, count, false);
+	stm_copy_granules(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, count);
+	seg->undo_tail += bytes;
+	seg->tail += bytes;
+	mark(seg, granule, count);
+	STM_POINT(LOGGED);
+}
+
+void stm__write_slow(uintptr_t a, size_t len)
+{
+	struct stm_seg *seg = self_in_transaction(a, len, "stm_write");
+	size_t granule = (a - STM_HEAP) / STM_GRANULE;
+	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
+	const uint32_t *written = seg->write_markers;
+	uint32_t version = seg->version;
+
+	if (STM_MUTATED(SHORT_MARKERS) && end - granule > 1)
+		end--;
+	while (granule < end) {
+		size_t stop = (granule / STM_PAGE_GRANULES + 1) * STM_PAGE_GRANULES;
+		size_t first = granule;
+
+		if (written[granule] == version) {
+			granule++;
+			continue;
+		}
+		stop = stop < end ? stop : end;
+		while (++granule < stop && written[granule] != version)
+			;
+		log_run(seg, first, granule - first);
+	}
+}
+
+void stm__write_range(uintptr_t a, size_t len)
+{
+	if (len)
+		stm__write_slow(a, len);
+}
+
+void stm__read_range(uintptr_t a, size_t len)
+{
+	struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
+	size_t granule = (a - STM_HEAP) / STM_GRANULE;
+	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
+	uint32_t version = seg->version;
+
+	if (!len)
+		return;
+	for (; granule < end; granule++)
+		seg->read_markers[granule] = version;
+}
+
+int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
+{
+	size_t bytes = count * STM_GRANULE;
+	size_t last = (granule + count - 1) / STM_PAGE_GRANULES;
+
+	for (size_t page = granule / STM_PAGE_GRANULES; page <= last; page++)
+		if (unlikely(seg->view.state[page] != STM_PAGE_PRIVATE) && !stm_page_make_private(seg, page))
+			return -ENOMEM;
+	if (unlikely((size_t)(seg->limit - seg->tail) < bytes + sizeof(struct stm_run)) &&
+	    !stm_entry_reserve(seg, bytes + sizeof(struct stm_run)))
+		return -ENOMEM;
+	append(seg, granule, count, true);
+	seg->tail += bytes;
+	mark(seg, granule, count);
+	return 0;
+}
+
+/* ---- STM_DEBUG programs ---- */
+
+void stm__check_read(uintptr_t a, size_t len)
+{
+	self_in_transaction(a, len, "stm_read");
+}
+
+void stm__check_write(uintptr_t a, size_t len)
+{
+	self_in_transaction(a, len, "stm_write");
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * checkpoint.S - where a transaction runs again from: setjmp(3) and longjmp(3) without the
+ * signal mask and without mangled pointers, into the segment itself.
+ *
+ * Offsets of struct stm_seg that segment.c asserts: checkpoint at 0, depth at 64.
+ */
+#define RBX 0
+#define RBP 8
+#define R12 16
+#define R13 24
+#define R14 32
+#define R15 40
+#define RSP 48
+#define RIP 56
+#define DEPTH 64
+
+	.text
+
+/*
+ * int stm__begin(const struct stm_site *site): returns 1 to run the transaction, again at each
+ * attempt, and 0 when it was cancelled.
+ */
+	.globl stm__begin
+	.type stm__begin, @function
+	.p2align 4
+stm__begin:
+	.cfi_startproc
+	endbr64
+	movq stm__self@gottpoff(%rip), %rax
+	movq %fs:(%rax), %rsi
+	testq %rsi, %rsi
+	jz stm_begin_unattached
+	movl DEPTH(%rsi), %eax
+	testl %eax, %eax
+	jnz 1f
+	movq (%rsp), %rax
+	leaq 8(%rsp), %rdx
+	movq %rbx, RBX(%rsi)
+	movq %rbp, RBP(%rsi)
+	movq %r12, R12(%rsi)
+	movq %r13, R13(%rsi)
+	movq %r14, R14(%rsi)
+	movq %r15, R15(%rsi)
+	movq %rdx, RSP(%rsi)
+	movq %rax, RIP(%rsi)
+	jmp stm_begin_outermost         /* (site, segment) */
+1:	incl DEPTH(%rsi)                /* nested: part of the outermost one */
+	movl $1, %eax
+	ret
+	.cfi_endproc
+	.size stm__begin, .-stm__begin
+
+/* void stm__resume(struct stm_seg *seg, int value): return from stm__begin() with value once more. */
+	.globl stm__resume
+	.hidden stm__resume
+	.type stm__resume, @function
+	.p2align 4
+stm__resume:
+	.cfi_startproc
+	movl %esi, %eax
+	movq RBX(%rdi), %rbx
+	movq RBP(%rdi), %rbp
+	movq R12(%rdi), %r12
+	movq R13(%rdi), %r13
+	movq R14(%rdi), %r14
+	movq R15(%rdi), %r15
+	movq RSP(%rdi), %rsp
+	jmp *RIP(%rdi)
+	.cfi_endproc
+	.size stm__resume, .-stm__resume
+
+	.hidden stm__self
+	.hidden stm_begin_outermost
+	.hidden stm_begin_unattached
+	.section .note.GNU-stack, "", @progbits

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * entry.h - reading a published slot: its runs one by one, packed or not.
+ *
+ * Who reads must keep the position from being recycled: by its published snapshot, by a replay pin, or by
+ * the fold lock.
+ */
+#ifndef STM_ENTRY_H
+#define STM_ENTRY_H
+
+#include "internal.h"
+
+#define STM_PACKED_RUNS 8               /* stm_slot.packed: runs are above 8 bits of segment */
+#define STM_ORIGIN_SITE 16
+
+struct stm_reader {
+	const struct stm_slot *slot;
+	const uint8_t *next;            /* the next run, or the next packed bytes */
+	uint32_t left;                  /* runs */
+	uint32_t index;                 /* of the next packed run */
+	bool packed;
+};
+
+struct stm_piece {
+	size_t granule, count;
+	const uint8_t *bytes;
+};
+
+static inline bool stm_is_published(uint64_t entry)
+{
+	return entry > STM_SLOT_PENDING;
+}
+
+static inline const struct stm_entry *stm_entry_of(uint64_t entry)
+{
+	return (const struct stm_entry *)(entry & ~STM_SLOT_FLAGS);
+}
+
+static inline struct stm_reader stm_read_slot(const struct stm_slot *slot)
+{
+	/* Pairs with the release in pack(). */
+	uint64_t packed = atomic_load_explicit(&slot->packed, memory_order_acquire);
+
+	if (likely(packed))
+		return (struct stm_reader){ .slot = slot, .next = slot->bytes, .packed = true,
+					    .left = packed >> STM_PACKED_RUNS & 0xff };
+
+	/* Relaxed: the caller saw the slot published, by an acquire load. */
+	const struct stm_entry *entry =
+		stm_entry_of(atomic_load_explicit(&slot->entry, memory_order_relaxed));
+
+	return (struct stm_reader){ .slot = slot, .next = (const uint8_t *)(entry + 1), .left = entry->runs };
+}
+
+static inline bool stm_next_piece(struct stm_reader *reader, struct stm_piece *piece)
+{
+	if (!reader->left)
+		return false;
+	reader->left--;
+	if (likely(reader->packed)) {
+		uint32_t run = reader->slot->runs[reader->index++];
+		uint64_t region = reader->slot->summary >> (run >> 30) * 16 & 0xffff;
+
+		piece->granule = region * STM_REGION_GRANULES + (run >> 2 & (STM_REGION_GRANULES - 1));
+		piece->count = run & 3;
+		piece->bytes = reader->next;
+		reader->next += piece->count * STM_GRANULE;
+	} else {
+		const struct stm_run *run = (const struct stm_run *)reader->next;
+
+		piece->granule = run->granule;
+		piece->count = run->count;
+		piece->bytes = (const uint8_t *)(run + 1);
+		reader->next = piece->bytes + piece->count * STM_GRANULE;
+	}
+	return true;
+}
+
+/* Granules are aligned: two words each, faster than memcpy for the few of a usual run. */
+static inline void stm_copy_granules(void *to, const void *from, size_t count)
+{
+	if (unlikely(count > 16)) {
+		__builtin_memcpy(to, from, count * STM_GRANULE);
+		return;
+	}
+	for (; count; count--) {
+		__builtin_memcpy(to, from, STM_GRANULE);
+		to = (uint8_t *)to + STM_GRANULE;
+		from = (const uint8_t *)from + STM_GRANULE;
+	}
+}
+
+#endif

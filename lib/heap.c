@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+/*
+ * heap.c - the memfd behind the heap, the base, and growing both.
+ *
+ * Blocks of the memfd are allocated before anybody may touch them: a hole takes no minor fault. The heap
+ * grows in all segments at once, so that a pointer to new memory is good wherever it gets to.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* Private to the library: the page states lie below the read markers. */
+#ifdef STM_SMALL_LAYOUT
+#define PAGE_STATES ((size_t)2 << 20)
+#else
+#define PAGE_STATES ((size_t)1 << 30)
+#endif
+
+_Static_assert(STM_HOT + STM_PAGE <= PAGE_STATES, "layout: page states above the hot page");
+_Static_assert(PAGE_STATES + STM_HEAP_LIMIT / STM_PAGE <= STM_HEAP / 4, "layout: markers above the page states");
+_Static_assert((STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_WRITE_MARKERS + STM_HEAP / 4, "layout: markers apart");
+_Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, "layout: markers below the heap");
+
+#define GROWTH_MIN ((size_t)4 << 20)    /* bytes: 1,024 pages, 1 ms to allocate */
+#define GROWTH_MAX ((size_t)64 << 20)   /* a step that is felt by nobody but the one who grows */
+
+static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int stm_heap_open(void)
+{
+	int error;
+
+	stm_global.memfd = memfd_create("stm-heap", MFD_CLOEXEC);
+	if (stm_global.memfd < 0) {
+		error = -errno;
+		stm_complain("memfd_create: %s: cannot make the heap", stm_errno_name(error));
+		return error;
+	}
+	if (ftruncate(stm_global.memfd, (off_t)stm_global.heap_limit)) {
+		error = -errno;
+		stm_complain("ftruncate: %s: cannot make a heap of %zu bytes: raise RLIMIT_FSIZE or ask for less",
+			     stm_errno_name(error), stm_global.heap_limit);
+		goto fail;
+	}
+	stm_global.base = mmap(NULL, stm_global.heap_limit, PROT_NONE, MAP_SHARED, stm_global.memfd, 0);
+	if (stm_global.base == MAP_FAILED) {
+		error = -errno;
+		stm_complain("mmap: %s: no address space for a heap of %zu bytes: raise RLIMIT_AS or ask for less",
+			     stm_errno_name(error), stm_global.heap_limit);
+		goto fail;
+	}
+	munlock(stm_global.base, stm_global.heap_limit);
+	madvise(stm_global.base, stm_global.heap_limit, MADV_DONTFORK);
+	atomic_store(&stm_global.heap_size, 0);
+	error = stm_heap_grow(STM_PAGE);
+	if (!error)
+		return 0;
+	stm_complain("fallocate: %s: no memory for the first %zu bytes of the heap", stm_errno_name(error),
+		     STM_PAGE);
+	munmap(stm_global.base, stm_global.heap_limit);
+fail:
+	close(stm_global.memfd);
+	return error;
+}
+
+void stm_heap_close(void)
+{
+	munmap(stm_global.base, stm_global.heap_limit);
+	close(stm_global.memfd);
+}
+
+/* Map pages, states and markers of the heap's first @size bytes. Grow lock held, or the segment is nobody's yet. */
+static int extend(struct stm_seg *seg, size_t size)
+{
+	size_t old = seg->view.pages, pages = size / STM_PAGE;
+	size_t marker_bytes = STM_PAGE / STM_GRANULE * sizeof(uint32_t);
+	int error;
+
+	if (pages <= old)
+		return 0;
+	error = stm_make_usable(seg->start + PAGE_STATES, (pages + STM_PAGE - 1) / STM_PAGE * STM_PAGE);
+	if (!error)
+		error = stm_make_usable(seg->start + STM_HEAP / 4, pages * marker_bytes);
+	if (!error)
+		error = stm_make_usable(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4, pages * marker_bytes);
+	if (!error)
+		error = stm_view_grow(&seg->view, pages);
+	return error;
+}
+
+int stm_heap_enlist(struct stm_seg *seg)
+{
+	int error;
+
+	seg->view.heap = seg->start + STM_HEAP;
+	seg->view.state = seg->start + PAGE_STATES;
+	seg->read_markers = (uint32_t *)(seg->start + STM_HEAP / 4);
+	seg->write_markers = (uint32_t *)(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4);
+	pthread_mutex_lock(&grow_lock);
+	error = extend(seg, atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed));
+	/* In the list before the lock is free, so that no growth misses it. */
+	if (!error) {
+		unsigned int n = atomic_load_explicit(&stm_global.segments_n, memory_order_relaxed);
+
+		seg->id = n;
+		stm_global.segments[n] = seg;
+		atomic_store_explicit(&stm_global.segments_n, n + 1, memory_order_release);
+	}
+	pthread_mutex_unlock(&grow_lock);
+	return error;
+}
+
+static int grow_to(size_t size)
+{
+	size_t old = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
+	unsigned int n = atomic_load_explicit(&stm_global.segments_n, memory_order_acquire);
+	int error = 0;
+
+	while (fallocate(stm_global.memfd, 0, (off_t)old, (off_t)(size - old)))
+		if (errno != EINTR)
+			return -ENOMEM;
+	if (mprotect(stm_global.base, size, PROT_READ | PROT_WRITE))
+		error = -ENOMEM;
+	for (unsigned int i = 0; i < n && !error; i++)
+		error = extend(stm_global.segments[i], size);
+	if (error) { /* what some segments have mapped already is used by a later attempt, if there is one */
+		fallocate(stm_global.memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)old,
+			  (off_t)(size - old));
+		return -ENOMEM;
+	}
+	atomic_store_explicit(&stm_global.heap_size, size, memory_order_release);
+	return 0;
+}
+
+static size_t step_from(size_t old)
+{
+	size_t step = old / 2 / STM_PAGE * STM_PAGE;
+
+	return step < GROWTH_MIN ? GROWTH_MIN : step > GROWTH_MAX ? GROWTH_MAX : step;
+}
+
+int stm_heap_grow(size_t size)
+{
+	size_t limit = stm_global.heap_limit, old, wish;
+	int error = 0;
+
+	size = (size + STM_PAGE - 1) / STM_PAGE * STM_PAGE;
+	if (size > limit)
+		return -ENOMEM;
+	pthread_mutex_lock(&grow_lock);
+	old = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
+	if (size > old) {
+		wish = old + step_from(old);
+		wish = wish < size ? size : wish > limit ? limit : wish;
+		error = grow_to(wish);
+		if (error && wish > size) /* less memory than wished for may be had */
+			error = grow_to(size);
+	}
+	pthread_mutex_unlock(&grow_lock);
+	return error;
+}

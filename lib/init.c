@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * init.c - the beginning and the end: options, what the kernel must offer, fork(2).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "internal.h"
+
+#define HEAP_DEFAULT ((size_t)1 << 30)
+#define HEAP_MIN ((size_t)1 << 20)
+#define CLUSTER_DEFAULT 16u             /* pages: 64 KiB, a chunk of the allocator */
+#define CLUSTER_MAX STM_REGION_PAGES
+#define ATTEMPTS_DEFAULT 8u
+#define LOG_DEFAULT ((size_t)64 << 20)
+#define LOG_MIN ((size_t)4 << 20)       /* free blocks that a segment keeps, four times over */
+
+struct stm_global stm_global;
+_Atomic bool stm_forked;
+
+static pthread_mutex_t init_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* ---- a child of fork(2) ---- */
+
+static void in_child(void)
+{
+	if (stm_global.ready) {
+		stm__self = NULL;
+		atomic_store_explicit(&stm_forked, true, memory_order_relaxed);
+	}
+}
+
+void stm_stop_if_forked(const char *call)
+{
+	if (unlikely(atomic_load_explicit(&stm_forked, memory_order_relaxed)))
+		stm_die("%s: in a child of fork(2), where the heap does not exist: only exec or _exit", call);
+}
+
+void stm_not_here(const char *call)
+{
+	stm_stop_if_forked(call);
+	if (!stm_global.ready)
+		stm_die("%s: the library is not initialised: call stm_init()", call);
+	stm_die("%s: this thread is not attached: call stm_thread_attach()", call);
+}
+
+/* ---- options ---- */
+
+static int bad(const char *option, unsigned long long value, const char *rule)
+{
+	stm_complain("stm_init: %s = %llu (EINVAL): %s", option, value, rule);
+	return -EINVAL;
+}
+
+static int read_options(const struct stm_options *given)
+{
+	struct stm_options o = { .size = 0 };
+
+	if (given) {
+		const unsigned char *bytes = (const unsigned char *)given;
+
+		if (given->size < sizeof(given->size))
+			return bad("options.size", given->size, "start with STM_OPTIONS_INIT");
+		memcpy(&o, given, given->size < sizeof(o) ? given->size : sizeof(o));
+		/* Fields that this version does not know may only ask for the default. */
+		for (size_t i = sizeof(o); i < given->size; i++)
+			if (bytes[i])
+				return bad("options.size", given->size, "asks for something this version does not know");
+	}
+	if (!o.heap_size)
+		o.heap_size = HEAP_DEFAULT < STM_HEAP_LIMIT ? HEAP_DEFAULT : STM_HEAP_LIMIT;
+	if (!o.segments)
+		o.segments = STM_SEGMENTS_LIMIT;
+	if (!o.cluster)
+		o.cluster = CLUSTER_DEFAULT;
+	if (!o.attempts)
+		o.attempts = ATTEMPTS_DEFAULT;
+	if (!o.log_limit)
+		o.log_limit = LOG_DEFAULT;
+
+	if (o.heap_size < HEAP_MIN || o.heap_size > STM_HEAP_LIMIT)
+		return bad("heap_size", o.heap_size, "1 MiB to STM_HEAP_LIMIT");
+	if (o.segments > STM_SEGMENTS_LIMIT)
+		return bad("segments", o.segments, "1 to 64");
+	if (o.cluster > CLUSTER_MAX || (o.cluster & (o.cluster - 1)))
+		return bad("cluster", o.cluster, "a power of two, 1 to 512");
+	if (o.log_limit < LOG_MIN)
+		return bad("log_limit", o.log_limit, "4 MiB or more");
+	stm_global.heap_limit = (o.heap_size + STM_PAGE - 1) / STM_PAGE * STM_PAGE;
+	stm_global.segments_limit = o.segments;
+	stm_global.cluster = o.cluster;
+	stm_global.attempts_limit = o.attempts;
+	stm_global.log_limit = o.log_limit;
+	return 0;
+}
+
+/* ---- up and down ---- */
+
+static int register_membarrier(void)
+{
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0)
+		return 0;
+
+	int error = -errno;
+
+	stm_complain("membarrier: %s: the kernel, or a security filter, must allow membarrier(2)",
+		     stm_errno_name(error));
+	return error;
+}
+
+static int open_all(void)
+{
+	int error = register_membarrier();
+
+	if (error)
+		return error;
+	error = stm_heap_open();
+	if (error)
+		return error;
+	error = stm_log_open();
+	if (error)
+		goto close_heap;
+	error = stm_alloc_open();
+	if (error)
+		goto close_log;
+	error = stm_segments_open();
+	if (error)
+		goto close_alloc;
+	error = stm_fault_install(stm_resolve_fault);
+	if (!error)
+		return 0;
+	stm_segments_close();
+close_alloc:
+	stm_alloc_close();
+close_log:
+	stm_log_close();
+close_heap:
+	stm_heap_close();
+	return error;
+}
+
+int stm__init(const struct stm_options *options, unsigned int layout)
+{
+	static bool watching_forks;
+	int error;
+
+	stm_stop_if_forked("stm_init");
+	if (layout != STM_LAYOUT) {
+		stm_complain("stm_init: the program is built for address layout %u, the library for %u (EINVAL): build both with or without STM_SMALL_LAYOUT",
+			     layout, STM_LAYOUT);
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&init_lock);
+	if (stm_global.ready) {
+		error = -EALREADY;
+		goto out;
+	}
+	error = read_options(options);
+	if (error)
+		goto out;
+	if (!watching_forks) {
+		error = -pthread_atfork(NULL, NULL, in_child);
+		if (error)
+			goto out;
+		watching_forks = true;
+	}
+	pthread_mutex_init(&stm_global.fold_lock, NULL);
+	error = open_all();
+	stm_global.ready = !error;
+out:
+	pthread_mutex_unlock(&init_lock);
+	return error;
+}
+
+int stm_fini(void)
+{
+	int error = 0;
+
+	stm_stop_if_forked("stm_fini");
+	pthread_mutex_lock(&init_lock);
+	if (!stm_global.ready)
+		error = -ENXIO;
+	else if (stm_in_transaction())
+		error = -EBUSY;
+	else
+		error = stm_segments_close();
+	if (!error) {
+		stm_fault_uninstall();
+		stm_alloc_close();
+		stm_log_close();
+		stm_heap_close();
+		pthread_mutex_destroy(&stm_global.fold_lock);
+		memset(&stm_global, 0, sizeof(stm_global));
+	}
+	pthread_mutex_unlock(&init_lock);
+	return error;
+}

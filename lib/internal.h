@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - the glossary: what the library is made of, and who may touch it.
+ *
+ * Positions count commits from 0. A segment's snapshot is the position of the first commit that its
+ * view does not contain. Granules are counted from the start of the heap.
+ *
+ * What must hold (DESIGN, invariant F and its kin):
+ *   1. folded <= published <= snapshot for every attached segment that is not PARKED.
+ *   2. The base is written by fold alone, under the fold lock. Published entries never change.
+ *   3. A slot goes EMPTY -> entry, EMPTY -> PENDING, PENDING -> entry or EMPTY (its owner only).
+ *   4. Page states, view and snapshot of a segment change only by (a) its thread while RUNNING, (b) a helper
+ *      that holds the fold lock, set TAKEN, did a membarrier and then saw IDLE, (c) attach, detach and
+ *      un-park, under the fold lock.
+ *   5. Lock order: attach lock, then grow lock or fold lock, then TAKEN. The allocator's locks stand alone. Who
+ *      holds the fold lock waits for nothing and touches no UNMAPPED page of a view.
+ *   6. The chunk that holds the position after a published slot exists.
+ */
+#ifndef STM_INTERNAL_H
+#define STM_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uffdstm.h>
+
+#include "message.h"
+#include "testing.h"
+#include "view.h"
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define STM_PAGE_GRANULES (STM_PAGE / STM_GRANULE)              /* 256 */
+#define STM_REGION_GRANULES (STM_REGION_PAGES * STM_PAGE_GRANULES) /* 2^17 */
+#define STM_SEGMENTS_LIMIT 64u
+
+/* ---- the commit log ---- */
+
+/* A run: @count granules from @granule on, followed by their new bytes, the after-images. */
+struct stm_run {
+	uint64_t granule : 34;
+	uint64_t count : 29;
+	uint64_t fresh : 1;             /* memory allocated by this transaction: nothing to undo */
+};
+
+#define STM_RUN_MAX (((uint64_t)1 << 29) - 1)
+
+/* What one commit wrote. Written by its segment before it is published, never after. */
+struct stm_entry {
+	uint64_t origin;                /* struct stm_site * << 16 | segment: where it was written */
+	uint32_t runs;
+	uint32_t unused;
+	/* struct stm_run and bytes, @runs times */
+};
+
+/* Values of stm_slot.entry; anything larger is the address of an entry plus flags. */
+#define STM_SLOT_EMPTY ((uint64_t)0)
+#define STM_SLOT_PENDING ((uint64_t)1)  /* an inevitable transaction will fill it */
+#define STM_SLOT_MANY ((uint64_t)2)     /* flag: more than STM_LANES regions; the summary says nothing */
+#define STM_SLOT_FLAGS ((uint64_t)63)   /* entries are aligned to 64 bytes */
+
+#define STM_LANES 4
+
+/*
+ * One position of the log, one cache line. The first 16 bytes are published at once by cmpxchg16b. A
+ * small entry is then copied beside them, so that one commit moves one line between cores; until
+ * @packed is set readers go through the pointer, so nobody waits for a preempted publisher.
+ */
+struct stm_slot {
+	_Atomic uint64_t entry;
+	uint64_t summary;               /* regions touched, 16 bits a lane; unused lanes repeat lane 0 */
+	_Atomic uint64_t packed;        /* origin, with the number of runs above the segment: stored last */
+	uint32_t runs[2];               /* lane << 30 | granule in its region << 2 | count */
+	uint8_t bytes[2 * 16];
+} __attribute__((__aligned__(64)));
+
+#define STM_PACKED_GRANULES 2u
+
+#define STM_GROUP_SLOTS 64u
+#define STM_CHUNK_SLOTS 1024u
+
+/*
+ * What 64 successive commits touched. Made by the first who walks over a whole group: a function of
+ * published slots only, so all who make it write the same. @ready is stored last.
+ */
+struct stm_group {
+	_Atomic uint32_t ready;
+	_Atomic uint64_t regions[8];    /* bit r % 512 of each region */
+	_Atomic uint64_t windows[8];    /* bit w % 512 of each window of STM_WINDOW_PAGES pages */
+};
+
+#define STM_WINDOW_PAGES ((size_t)16)
+
+/* Part of the log. All zero when it is put to use. */
+struct stm_chunk {
+	struct stm_slot slots[STM_CHUNK_SLOTS];
+	struct stm_group groups[STM_CHUNK_SLOTS / STM_GROUP_SLOTS];
+	struct stm_chunk *next;         /* in the list of free chunks */
+};
+
+/* Entry memory of one segment; a FIFO by position of their last entry. */
+struct stm_block {
+	struct stm_block *next;
+	uint64_t last;                  /* position of the last entry in it */
+	size_t size;                    /* of bytes[] */
+	uint8_t bytes[] __attribute__((__aligned__(64)));
+};
+
+/* ---- segments ---- */
+
+enum stm_run_state { STM_IDLE, STM_RUNNING };
+enum stm_taken { STM_FREE, STM_TAKEN, STM_PARKED };
+enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
+
+/* stm_seg.attention: what the end of a transaction must look at besides what it wrote. */
+#define STM_ATTEND_PENDING 1u           /* its slot in the log is PENDING */
+#define STM_ATTEND_ACTIONS 2u           /* hooks, saves, malloc */
+#define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
+
+#define STM_NO_PIN UINT64_MAX
+
+/* Callee-saved registers, stack pointer, return address: checkpoint.S knows the order. */
+struct stm_checkpoint {
+	uintptr_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
+};
+
+struct stm_action;
+struct stm_blocks;
+
+struct stm_seg {
+	/* The owner's, used by every transaction. The first two: see checkpoint.S. */
+	struct stm_checkpoint checkpoint;
+	uint32_t depth;                 /* nesting; 0: not in a transaction */
+	uint32_t attention;
+	uint32_t first, version;        /* the versions of this transaction: a run, see DESIGN 3 */
+	struct stm_hot *hot;
+	struct stm_slot *slot;          /* the slot at @snapshot */
+	uint64_t snapshot;
+	const struct stm_site *site;
+
+	/* What this transaction wrote: an entry in the making, its bytes still to come, and the old bytes. */
+	struct stm_entry *entry;
+	uint8_t *tail, *limit;          /* end of the last run's bytes; end of the block */
+	struct stm_run *last;           /* the last run, or a dummy that nothing extends */
+	uint32_t runs;
+	uint8_t *undo, *undo_tail, *undo_limit; /* the undo log: old bytes of all runs that are not fresh, in order */
+	uint32_t *read_markers, *write_markers; /* by granule */
+	uint64_t commits, commits_read_only;
+	struct stm_run no_run;
+
+	enum stm_inevitable inevitable;
+	unsigned int attempt;           /* failed attempts of this transaction */
+	unsigned int id;
+	int outcome;
+	uint32_t random;                /* for back-off */
+	bool aborting;                  /* abort hooks are running */
+	bool fold_due;                  /* a block or chunk was used up */
+
+	struct stm_view view;
+
+	/* Entry memory: the block in use, blocks not yet recyclable, blocks to use next. */
+	struct stm_block *block, *used_first, *used_last, *free;
+	_Atomic uint64_t block_bytes;   /* of all of them; written by the owner */
+
+	struct stm_action *actions;
+	size_t actions_n, actions_cap;
+	struct stm_blocks *blocks;      /* the allocator's */
+
+	/* Statistics: written by the owner, or whoever holds the segment. */
+	uint64_t aborts[STM_ABORT_REASONS];
+	uint64_t faults[STM_FAULT_KINDS];
+	uint64_t inevitables, log_waits, calls;
+
+	uint8_t *start;                 /* the reservation; its %gs base */
+
+	/* Written by the owner in every transaction, read by fold and helpers now and then. */
+	_Atomic uint64_t published __attribute__((__aligned__(64)));
+	_Atomic uint32_t state;         /* enum stm_run_state */
+
+	/* Written seldom. */
+	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
+	_Atomic bool attached;
+	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
+	uint64_t idle_since;            /* helpers': commits + reads at the last visit */
+	unsigned int idle_visits;       /* helpers': visits since it last ran */
+};
+
+/* The thread's segment, or NULL. */
+extern __thread struct stm_seg *stm__self __attribute__((__tls_model__("initial-exec")));
+
+/* ---- the whole ---- */
+
+struct stm_global {
+	/* Constant from stm_init() to stm_fini(). */
+	bool ready;
+	int memfd;
+	uint8_t *base;
+	size_t heap_limit;              /* bytes */
+	size_t cluster;                 /* pages */
+	unsigned int segments_limit, attempts_limit;
+	size_t log_limit;
+
+	_Atomic size_t heap_size;       /* bytes that exist; grows under the grow lock */
+	struct stm_seg *segments[STM_SEGMENTS_LIMIT]; /* appended under the grow lock */
+	_Atomic unsigned int segments_n;
+
+	/* Under the fold lock. */
+	pthread_mutex_t fold_lock;
+	struct stm_slot *fold_slot;     /* the slot at @folded */
+	uint64_t chunks_released;       /* chunks below this number were recycled */
+	_Atomic uint64_t parks;
+
+	_Atomic(const struct stm_site *) log_held_by;
+	_Atomic uint64_t folded __attribute__((__aligned__(64))); /* the base is the state at this position */
+	_Atomic uint64_t recyclable;    /* slots and entries below it may be reused */
+};
+
+extern struct stm_global stm_global;
+extern _Atomic bool stm_forked;         /* this process is a child: nothing works */
+
+/* ---- init.c, segment.c: see the public header ---- */
+
+void stm_not_here(const char *call) __attribute__((__noreturn__, __cold__)); /* not attached, or forked */
+void stm_stop_if_forked(const char *call);
+int stm_segments_open(void);
+int stm_segments_close(void);           /* -EBUSY: other threads are attached */
+
+/* ---- heap.c ---- */
+
+int stm_heap_open(void);
+void stm_heap_close(void);
+int stm_heap_grow(size_t size);         /* let the heap have @size bytes at least: 0 or -ENOMEM */
+int stm_heap_enlist(struct stm_seg *seg); /* map what the heap has by now, and from now on what it gets */
+
+/* ---- log.c ---- */
+
+int stm_log_open(void);
+void stm_log_close(void);
+struct stm_slot *stm_slot_at(uint64_t position);
+bool stm_log_provide(uint64_t position); /* make sure the chunk of @position exists; false: no memory */
+void stm_log_release(uint64_t position); /* recycle chunks wholly below @position. Fold lock. */
+uint64_t stm_log_bytes(void);
+const struct stm_group *stm_log_group(struct stm_slot *slot, uint64_t position);
+void stm_pending_wait(struct stm_slot *slot);
+void stm_pending_resolved(void);
+
+static inline struct stm_slot *stm_slot_next(struct stm_slot *slot, uint64_t position)
+{
+	return likely((position + 1) % STM_CHUNK_SLOTS) ? slot + 1 : stm_slot_at(position + 1);
+}
+
+/* ---- entry.c: making entries ---- */
+
+int stm_entry_open(struct stm_seg *seg);
+void stm_entry_close(struct stm_seg *seg);
+bool stm_entry_reserve(struct stm_seg *seg, size_t bytes); /* room for a run of @bytes; false: no memory */
+bool stm_undo_reserve(struct stm_seg *seg, size_t bytes);
+void stm_entry_published(struct stm_seg *seg, uint64_t position); /* start the next one */
+void stm_entry_reset(struct stm_seg *seg);      /* forget the one in the making */
+void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody can still read */
+
+/* ---- apply.c: reading entries, into a view ---- */
+
+bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot);
+void stm_apply(struct stm_seg *seg, const struct stm_slot *slot);
+void stm_advance(struct stm_seg *seg);          /* apply all that is published, publish the snapshot */
+uint64_t stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, bool *conflict);
+void stm_advance_to(struct stm_seg *seg, uint64_t position);
+
+/* ---- pages.c: what the design's table of page events says ---- */
+
+bool stm_resolve_fault(uintptr_t address, bool write, bool mapped);
+bool stm_page_make_private(struct stm_seg *seg, size_t page); /* false: no memory */
+void stm_page_apply(struct stm_seg *seg, size_t page);  /* before an after-image goes to a SHARED page */
+int stm_pages_prefault(struct stm_seg *seg, size_t first, size_t last);
+
+/* ---- fold.c ---- */
+
+void stm_fold_try(struct stm_seg *seg);         /* after a commit */
+void stm_log_throttle(struct stm_seg *seg);     /* at begin: wait while the log is too long */
+void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or had, the segment */
+
+/* ---- barrier.c ---- */
+
+int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* 0 or -ENOMEM */
+
+/* ---- tx.c ---- */
+
+int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg);
+int stm_begin_unattached(const struct stm_site *site) __attribute__((__noreturn__));
+void stm__resume(struct stm_seg *seg, int value) __attribute__((__noreturn__));
+void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason) __attribute__((__noreturn__));
+void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason); /* undo, and leave */
+bool stm_tx_doomed(struct stm_seg *seg);
+struct stm_seg *stm_tx_self(const char *call);  /* the thread's segment, or stop: not in a transaction */
+
+/* ---- action.c: hooks, saves, malloc ---- */
+
+void stm_actions_committed(struct stm_seg *seg);
+void stm_actions_aborted(struct stm_seg *seg);
+void stm_actions_close(struct stm_seg *seg);
+
+/* ---- alloc.c ---- */
+
+int stm_alloc_open(void);
+void stm_alloc_close(void);
+int stm_blocks_open(struct stm_seg *seg);
+void stm_blocks_close(struct stm_seg *seg);
+void stm_blocks_committed(struct stm_seg *seg);
+void stm_blocks_aborted(struct stm_seg *seg);
+void stm_blocks_detach(struct stm_seg *seg);    /* let other segments have what is free */
+
+#endif

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+/*
+ * io.c - bytes in and out of the heap: roots, memcpy and its kin, system calls.
+ *
+ * Everything here is barriers first, then plain memory at stm_local()'s address.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define LOCAL(seg, p) ((void *)((seg)->start + (uintptr_t)(p)))
+
+void STM *STM *stm_root(unsigned int index)
+{
+	stm_stop_if_forked("stm_root");
+	if (!stm_global.ready || index >= STM_ROOTS) {
+		errno = stm_global.ready ? EINVAL : ENXIO;
+		return NULL;
+	}
+	return (void STM *STM *)(STM_HEAP + index * STM_GRANULE);
+}
+
+/* Barriers for @len bytes, then their ordinary address. */
+static void *to_read(const char *call, const volatile void STM *p, size_t len)
+{
+	struct stm_seg *seg = stm_tx_self(call);
+
+	stm__read_range((uintptr_t)p, len);
+	return LOCAL(seg, p);
+}
+
+static void *to_write(const char *call, volatile void STM *p, size_t len)
+{
+	struct stm_seg *seg = stm_tx_self(call);
+
+	stm__write_range((uintptr_t)p, len);
+	return LOCAL(seg, p);
+}
+
+void stm_memcpy(volatile void STM *to, const volatile void STM *from, size_t len)
+{
+	if (len) {
+		const void *source = to_read("stm_memcpy", from, len);
+
+		memcpy(to_write("stm_memcpy", to, len), source, len);
+	}
+}
+
+void stm_memcpy_in(volatile void STM *to, const void *from, size_t len)
+{
+	if (len)
+		memcpy(to_write("stm_memcpy_in", to, len), from, len);
+}
+
+void stm_memcpy_out(void *to, const volatile void STM *from, size_t len)
+{
+	if (len)
+		memcpy(to, to_read("stm_memcpy_out", from, len), len);
+}
+
+void stm_memset(volatile void STM *p, int byte, size_t len)
+{
+	if (len)
+		memset(to_write("stm_memset", p, len), byte, len);
+}
+
+int stm_memcmp(const volatile void STM *a, const volatile void STM *b, size_t len)
+{
+	if (!len)
+		return 0;
+	return memcmp(to_read("stm_memcmp", a, len), to_read("stm_memcmp", b, len), len);
+}
+
+int stm_memcmp_out(const volatile void STM *a, const void *b, size_t len)
+{
+	return len ? memcmp(to_read("stm_memcmp_out", a, len), b, len) : 0;
+}
+
+/* ---- system calls ---- */
+
+static int prefault(struct stm_seg *seg, const volatile void STM *p, size_t len)
+{
+	size_t offset = (uintptr_t)p - STM_HEAP, size = seg->view.pages * STM_PAGE;
+
+	if (!len)
+		return 0;
+	if (offset >= size || len > size - offset)
+		return -EFAULT;
+	return stm_pages_prefault(seg, offset / STM_PAGE, (offset + len - 1) / STM_PAGE + 1);
+}
+
+int stm_prefault(const volatile void STM *p, size_t len)
+{
+	if (!stm_in_transaction())
+		return -EPERM;
+	return prefault(stm__self, p, len);
+}
+
+ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset)
+{
+	ssize_t n;
+	void *to;
+
+	if (!stm_in_transaction())
+		return -EPERM;
+	/* Pages that were written are private, and nobody takes them while the transaction runs. */
+	stm__write_range((uintptr_t)p, len);
+	to = LOCAL(stm__self, p);
+	n = offset == -1 ? read(fd, to, len) : pread(fd, to, len, offset);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset)
+{
+	const void *from;
+
+	if (!stm_in_transaction())
+		return -EPERM;
+	stm__read_range((uintptr_t)p, len);
+	from = LOCAL(stm__self, p);
+	for (;;) {
+		int error = prefault(stm__self, p, len);
+		ssize_t n;
+
+		if (error)
+			return error;
+		n = offset == -1 ? write(fd, from, len) : pwrite(fd, from, len, offset);
+		/* A shared page that the kernel took back in between: map it again. */
+		if (n >= 0 || errno != EFAULT)
+			return n < 0 ? -errno : n;
+	}
+}

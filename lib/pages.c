@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: MIT
+/*
+ * pages.c - how a page of a view comes and goes (DESIGN 5).
+ *
+ *   read of an UNMAPPED page     share a cluster; copy and replay what unfolded entries touch
+ *   write to an UNMAPPED page    copy a cluster, replay
+ *   store to a SHARED page       make its cluster private
+ *   apply to a SHARED page       used of late: make it private; else drop it
+ *
+ * Copy and replay, without a lock: set the replay pin to `folded`, copy the base, though fold may be writing it, then
+ * apply all entries from the pin to the snapshot in order. Whatever fold may have torn is among
+ * them; after-images are idempotent, and later ones win.
+ * A SHARED page needs no replay: no entry below the snapshot touches it, and fold stays below the snapshot.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "entry.h"
+#include "fault.h"
+#include "internal.h"
+
+/* ---- the replay pin ---- */
+
+static uint64_t pin_log(struct stm_seg *seg)
+{
+	uint64_t from = atomic_load_explicit(&stm_global.folded, memory_order_acquire);
+
+	if (STM_MUTATED(NO_PIN))
+		return from;
+	for (;;) {
+		uint64_t again;
+
+		/* The fence pairs with that of fold, which stores `folded`, then looks at the pins. */
+		atomic_store_explicit(&seg->pin, from, memory_order_relaxed);
+		atomic_thread_fence(memory_order_seq_cst);
+		STM_POINT(PINNED);
+		again = atomic_load_explicit(&stm_global.folded, memory_order_acquire);
+		if (again == from)
+			return from;
+		from = again;
+	}
+}
+
+static void unpin_log(struct stm_seg *seg)
+{
+	/* Pairs with fold's acquire: our reads of the log are over. */
+	atomic_store_explicit(&seg->pin, STM_NO_PIN, memory_order_release);
+}
+
+/* ---- unfolded entries that touch a range of pages ---- */
+
+struct walk {
+	const struct stm_seg *seg;
+	struct stm_slot *slot;
+	uint64_t position;
+	size_t first, last;             /* pages [first, last) */
+};
+
+static bool group_touches(const struct stm_group *group, size_t first, size_t last)
+{
+	size_t window = first / STM_WINDOW_PAGES;
+	size_t end = (last - 1) / STM_WINDOW_PAGES;
+
+	for (; window <= end; window++)
+		if (atomic_load_explicit(&group->windows[window / 64 % 8], memory_order_relaxed) >>
+			    (window % 64) & 1)
+			return true;
+	return false;
+}
+
+/* The next slot before the snapshot that may touch the range, or NULL. */
+static const struct stm_slot *next_slot(struct walk *walk)
+{
+	uint64_t end = walk->seg->snapshot;
+
+	while (walk->position < end) {
+		struct stm_slot *slot = walk->slot;
+		uint64_t position = walk->position;
+		unsigned int step = 1;
+
+		if (position % STM_GROUP_SLOTS == 0 && end - position >= STM_GROUP_SLOTS &&
+		    !group_touches(stm_log_group(slot, position), walk->first, walk->last))
+			step = STM_GROUP_SLOTS;
+		walk->position = position + step;
+		walk->slot = stm_slot_next(slot + step - 1, position + step - 1);
+		if (step == 1)
+			return slot;
+	}
+	return NULL;
+}
+
+static bool clip(const struct stm_piece *piece, size_t first, size_t last, size_t *from, size_t *to)
+{
+	*from = piece->granule > first * STM_PAGE_GRANULES ? piece->granule : first * STM_PAGE_GRANULES;
+	*to = piece->granule + piece->count;
+	if (*to > last * STM_PAGE_GRANULES)
+		*to = last * STM_PAGE_GRANULES;
+	return *from < *to;
+}
+
+/* Mark in @touched the pages of [first, last) that unfolded entries from @pin on touch. */
+static void find_touched(const struct stm_seg *seg, uint64_t pin, size_t first, size_t last, uint64_t *touched)
+{
+	struct walk walk = { seg, stm_slot_at(pin), pin, first, last };
+	const struct stm_slot *slot;
+
+	while ((slot = next_slot(&walk))) {
+		struct stm_reader reader = stm_read_slot(slot);
+		struct stm_piece piece;
+		size_t from, to;
+
+		while (stm_next_piece(&reader, &piece)) {
+			if (!clip(&piece, first, last, &from, &to))
+				continue;
+			for (size_t page = from / STM_PAGE_GRANULES; page <= (to - 1) / STM_PAGE_GRANULES; page++)
+				touched[(page - first) / 64] |= (uint64_t)1 << ((page - first) % 64);
+		}
+	}
+}
+
+static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
+{
+	struct walk walk = { seg, stm_slot_at(pin), pin, first, last };
+	const struct stm_slot *slot;
+
+	if (STM_MUTATED(NO_REPLAY))
+		return;
+	while ((slot = next_slot(&walk))) {
+		struct stm_reader reader = stm_read_slot(slot);
+		struct stm_piece piece;
+		size_t from, to;
+
+		while (stm_next_piece(&reader, &piece))
+			if (clip(&piece, first, last, &from, &to))
+				stm_copy_granules(seg->view.heap + from * STM_GRANULE,
+						  piece.bytes + (from - piece.granule) * STM_GRANULE,
+						  to - from);
+	}
+}
+
+/* ---- events ---- */
+
+/* The pages around @page, within its cluster, that have state @state as it has: [*first, *last). */
+static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, size_t *first, size_t *last)
+{
+	size_t cluster = stm_global.cluster;
+	size_t low = page / cluster * cluster, high = low + cluster;
+
+	if (high > seg->view.pages)
+		high = seg->view.pages;
+	*first = page;
+	*last = page + 1;
+	while (*first > low && seg->view.state[*first - 1] == state)
+		--*first;
+	while (*last < high && seg->view.state[*last] == state)
+		++*last;
+}
+
+static int copy_and_replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
+{
+	int error = stm_view_copy(&seg->view, first, last);
+
+	STM_POINT(COPIED);
+	if (!error)
+		replay(seg, pin, first, last);
+	return error;
+}
+
+#define CLUSTER_WORDS (STM_REGION_PAGES / 64)
+
+/* UNMAPPED pages become SHARED, or PRIVATE where they must. */
+static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
+{
+	uint64_t touched[CLUSTER_WORDS] = { 0 };
+	size_t first, last;
+	uint64_t pin;
+	int error = 0;
+
+	cluster_of(seg, page, STM_PAGE_UNMAPPED, &first, &last);
+	pin = pin_log(seg);
+	if (write)
+		memset(touched, 0xff, sizeof(touched));
+	else if (!STM_MUTATED(NO_REPLAY))
+		find_touched(seg, pin, first, last, touched);
+	for (size_t from = first, to; from < last && !error; from = to) {
+		size_t i = from - first;
+		bool copy = touched[i / 64] >> (i % 64) & 1;
+
+		for (to = from + 1; to < last; to++)
+			if ((touched[(to - first) / 64] >> ((to - first) % 64) & 1) != copy)
+				break;
+		error = copy ? copy_and_replay(seg, pin, from, to) : stm_view_share(&seg->view, from, to);
+	}
+	unpin_log(seg);
+	/* What could not be had beside the page itself is not needed now. */
+	return seg->view.state[page] == STM_PAGE_UNMAPPED ? error : 0;
+}
+
+/*
+ * SHARED pages become PRIVATE. Needs no replay, and takes SHARED neighbours only: an UNMAPPED one has missed the
+ * entries that were skipped since, while the snapshot published may already be past them.
+ */
+static int make_shared_private(struct stm_seg *seg, size_t page)
+{
+	size_t first, last;
+	int error;
+
+	cluster_of(seg, page, STM_PAGE_SHARED, &first, &last);
+	error = stm_view_drop(&seg->view, first, last);
+	STM_POINT(DROPPED);
+	return error ? error : stm_view_copy(&seg->view, first, last);
+}
+
+bool stm_page_make_private(struct stm_seg *seg, size_t page)
+{
+	int error = 0;
+
+	if (seg->view.state[page] == STM_PAGE_SHARED)
+		error = make_shared_private(seg, page);
+	else if (seg->view.state[page] == STM_PAGE_UNMAPPED)
+		error = map_unmapped(seg, page, true);
+	return !error;
+}
+
+/* Versions that count as "of late": a working set that comes round within them stays private. */
+#define RECENT_VERSIONS 1000u
+
+static bool used_recently(const struct stm_seg *seg, size_t page)
+{
+	const uint32_t *marker = seg->read_markers + page * STM_PAGE_GRANULES;
+
+	for (size_t i = 0; i < STM_PAGE_GRANULES; i++)
+		if (marker[i] && seg->version - marker[i] < RECENT_VERSIONS)
+			return true;
+	return false;
+}
+
+void stm_page_apply(struct stm_seg *seg, size_t page)
+{
+	int error;
+
+	if (used_recently(seg, page))
+		error = make_shared_private(seg, page); /* without memory it stays UNMAPPED, which is as good */
+	else
+		error = stm_view_drop(&seg->view, page, page + 1);
+	if (error && seg->view.state[page] == STM_PAGE_SHARED)
+		stm_die("madvise(MADV_DONTNEED): %s: cannot take page %zu of the heap out of a view",
+			stm_errno_name(error), page);
+	if (STM_MUTATED(APPLY_UNMAPPED)) {
+		size_t first, last;
+
+		cluster_of(seg, page, seg->view.state[page], &first, &last);
+		if (last < seg->view.pages && seg->view.state[last] == STM_PAGE_UNMAPPED)
+			stm_view_copy(&seg->view, last, last + 1);
+	}
+}
+
+int stm_pages_prefault(struct stm_seg *seg, size_t first, size_t last)
+{
+	for (size_t page = first; page < last; page++) {
+		int error = 0;
+
+		if (seg->view.state[page] == STM_PAGE_UNMAPPED)
+			error = map_unmapped(seg, page, false);
+		else if (seg->view.state[page] == STM_PAGE_SHARED)
+			error = stm_view_share_again(&seg->view, page);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* ---- faults ---- */
+
+static struct stm_seg *segment_at(uintptr_t address, size_t *offset)
+{
+	unsigned int n = atomic_load_explicit(&stm_global.segments_n, memory_order_acquire);
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct stm_seg *seg = stm_global.segments[i];
+
+		*offset = address - (uintptr_t)seg->start;
+		if (*offset < STM_HEAP + stm_global.heap_limit)
+			return seg;
+	}
+	return NULL;
+}
+
+/* A signal that says the program is wrong. The default action, or the program's handler, comes after the line. */
+static void explain(const struct stm_seg *seg, size_t offset, bool write)
+{
+	const char *verb = write ? "write" : "read";
+
+	if (seg != stm__self)
+		stm_complain("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()", verb,
+			     offset);
+	else if (offset < STM_HOT)
+		stm_complain("%s through a null STM pointer, plus %zu bytes", verb, offset);
+	else
+		stm_complain("%s at segment offset %#zx: an STM pointer that is not into the heap, or its barrier",
+			     verb, offset);
+}
+
+bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
+{
+	size_t offset;
+	struct stm_seg *seg = segment_at(address, &offset), *self = stm__self;
+	size_t page = (offset - STM_HEAP) / STM_PAGE;
+	uint8_t *state;
+	int error;
+
+	if (!seg)
+		return false;
+	if (!mapped || offset < STM_HEAP || page >= seg->view.pages) {
+		explain(seg, offset, write);
+		return false;
+	}
+	if (seg != self)
+		stm_die("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()",
+			write ? "write" : "read", offset);
+	if (atomic_load_explicit(&self->state, memory_order_relaxed) != STM_RUNNING)
+		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()",
+			write ? "write" : "read", offset);
+
+	state = &seg->view.state[page];
+	if (*state == STM_PAGE_UNMAPPED) {
+		seg->faults[write ? STM_FAULT_WRITE : STM_FAULT_READ]++;
+		error = map_unmapped(seg, page, write);
+	} else if (*state == STM_PAGE_SHARED && write) {
+		seg->faults[STM_FAULT_PROTECT]++;
+		error = make_shared_private(seg, page);
+	} else if (*state == STM_PAGE_SHARED) {
+		seg->faults[STM_FAULT_RECLAIMED]++;
+		error = stm_view_share_again(&seg->view, page);
+	} else {
+		return false; /* a private page does not fault to us: a hardware error */
+	}
+	if (error)
+		stm_die("page fault at heap address %#zx: %s: no memory for a page", offset, stm_errno_name(error));
+	return true;
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT
+/*
+ * segment.c - attach, detach, and threads that end without saying so.
+ *
+ * A segment outlives its thread: it keeps its reservation, markers, version counter and log memory for the next
+ * one that attaches. Attach maps nothing of the heap's contents: all pages start UNMAPPED.
+ */
+#define _GNU_SOURCE
+#include <asm/prctl.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "internal.h"
+
+_Static_assert(offsetof(struct stm_seg, checkpoint) == 0 && offsetof(struct stm_seg, depth) == 64,
+	       "checkpoint.S knows these offsets");
+_Static_assert(sizeof(struct stm_slot) == 64, "a slot is one cache line");
+_Static_assert(sizeof(struct stm_run) == 8, "two single granules make an entry of one line");
+
+#define RESERVATION (STM_HEAP + stm_global.heap_limit)
+
+static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_key_t exit_key;
+
+static int set_gs_base(void *start)
+{
+	return syscall(SYS_arch_prctl, ARCH_SET_GS, start) ? -errno : 0;
+}
+
+/* ---- making ---- */
+
+static void free_segment(struct stm_seg *seg)
+{
+	stm_entry_close(seg);
+	stm_actions_close(seg);
+	stm_blocks_close(seg);
+	stm_view_close(&seg->view);
+	if (seg->start)
+		munmap(seg->start, RESERVATION);
+	free(seg);
+}
+
+static int complain_space(void)
+{
+	stm_complain("mmap: ENOMEM: no address space for a segment of %zu bytes: raise RLIMIT_AS, or build with STM_SMALL_LAYOUT",
+		     (size_t)RESERVATION);
+	return -ENOMEM;
+}
+
+static int fill_segment(struct stm_seg *seg)
+{
+	int error;
+
+	seg->start = stm_reserve(RESERVATION);
+	if (!seg->start)
+		return complain_space();
+	error = stm_make_usable(seg->start + STM_HOT, STM_PAGE);
+	if (error)
+		return error;
+	seg->hot = (struct stm_hot *)(seg->start + STM_HOT);
+	seg->hot->version = STM_NO_VERSION;
+	seg->hot->segment = (uintptr_t)seg->start;
+	error = stm_view_open(&seg->view, NULL, NULL, stm_global.base, stm_global.memfd);
+	if (!error)
+		error = stm_entry_open(seg);
+	if (!error)
+		error = stm_blocks_open(seg);
+	if (!error)
+		error = stm_heap_enlist(seg);
+	if (error == -ENOMEM)
+		stm_complain("attach: ENOMEM: no memory to map the heap once more: see vm.overcommit_memory, RLIMIT_DATA");
+	return error;
+}
+
+static int new_segment(struct stm_seg **result)
+{
+	struct stm_seg *seg = aligned_alloc(64, (sizeof(*seg) + 63) / 64 * 64);
+	int error;
+
+	if (!seg)
+		return -ENOMEM;
+	memset(seg, 0, sizeof(*seg));
+	seg->view.uffd = -1;
+	seg->random = (uint32_t)(uintptr_t)seg | 1;
+	atomic_init(&seg->pin, STM_NO_PIN);
+	error = fill_segment(seg);
+	if (error) {
+		free_segment(seg);
+		return error;
+	}
+	seg->random += seg->id * 0x9e3779b9u;
+	*result = seg;
+	return 0;
+}
+
+static struct stm_seg *unused_segment(void)
+{
+	for (unsigned int i = 0; i < stm_global.segments_n; i++)
+		if (!atomic_load_explicit(&stm_global.segments[i]->attached, memory_order_acquire))
+			return stm_global.segments[i];
+	return NULL;
+}
+
+/* ---- attach, detach ---- */
+
+/* Its view holds nothing, so any snapshot would do that fold has not passed: the newest such is `folded`. */
+static void join(struct stm_seg *seg)
+{
+	pthread_mutex_lock(&stm_global.fold_lock);
+	seg->snapshot = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
+	seg->slot = stm_global.fold_slot;
+	seg->idle_visits = 0;
+	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
+	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
+	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
+	/* Pairs with counts() in fold. */
+	atomic_store_explicit(&seg->attached, true, memory_order_release);
+	pthread_mutex_unlock(&stm_global.fold_lock);
+}
+
+static void part(struct stm_seg *seg)
+{
+	stm_blocks_detach(seg);
+	pthread_mutex_lock(&stm_global.fold_lock);
+	if (stm_view_drop(&seg->view, 0, seg->view.pages))
+		stm_die("madvise(MADV_DONTNEED): cannot empty the view of a thread that detaches");
+	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
+	atomic_store_explicit(&seg->attached, false, memory_order_release);
+	pthread_mutex_unlock(&stm_global.fold_lock);
+}
+
+static int attach_locked(void)
+{
+	struct stm_seg *seg = unused_segment();
+	int error;
+
+	if (!seg) {
+		if (stm_global.segments_n >= stm_global.segments_limit)
+			return -EAGAIN;
+		error = new_segment(&seg);
+		if (error)
+			return error;
+	}
+	error = -pthread_setspecific(exit_key, seg);
+	if (!error)
+		error = set_gs_base(seg->start);
+	if (error)
+		return error;
+	join(seg);
+	stm__self = seg;
+	return 0;
+}
+
+int stm_thread_attach(void)
+{
+	int error;
+
+	stm_stop_if_forked("stm_thread_attach");
+	if (!stm_global.ready)
+		return -ENXIO;
+	if (stm__self)
+		return -EALREADY;
+	if (!stm_fault_installed()) {
+		stm_complain("attach: another SIGBUS handler was installed over the library's (EBUSY): use stm_sigaction()");
+		return -EBUSY;
+	}
+	stm_fault_unblock();
+	pthread_mutex_lock(&attach_lock);
+	error = attach_locked();
+	pthread_mutex_unlock(&attach_lock);
+	return error;
+}
+
+static void detach(struct stm_seg *seg)
+{
+	stm__self = NULL;
+	pthread_setspecific(exit_key, NULL);
+	set_gs_base(NULL);
+	pthread_mutex_lock(&attach_lock);
+	part(seg);
+	pthread_mutex_unlock(&attach_lock);
+}
+
+int stm_thread_detach(void)
+{
+	struct stm_seg *seg = stm__self;
+
+	stm_stop_if_forked("stm_thread_detach");
+	if (!stm_global.ready)
+		return -ENXIO;
+	if (!seg)
+		return -EPERM;
+	if (seg->depth)
+		return -EBUSY;
+	detach(seg);
+	return 0;
+}
+
+/* The thread ends attached. */
+static void on_thread_exit(void *arg)
+{
+	struct stm_seg *seg = arg;
+
+	if (seg != stm__self) /* a child of fork(2), or detached */
+		return;
+	if (seg->depth)
+		stm_tx_abandon(seg, STM_ABORT_EXIT);
+	detach(seg);
+}
+
+int stm_segments_open(void)
+{
+	int error = -pthread_key_create(&exit_key, on_thread_exit);
+
+	if (error)
+		stm_complain("pthread_key_create: %s: too many keys of thread-specific data", stm_errno_name(error));
+	return error;
+}
+
+int stm_segments_close(void)
+{
+	unsigned int attached = 0;
+
+	pthread_mutex_lock(&attach_lock);
+	for (unsigned int i = 0; i < stm_global.segments_n; i++)
+		attached += atomic_load(&stm_global.segments[i]->attached);
+	if (attached > (stm__self ? 1u : 0u)) {
+		pthread_mutex_unlock(&attach_lock);
+		return -EBUSY;
+	}
+	stm_global.ready = false;
+	pthread_mutex_unlock(&attach_lock);
+	if (stm__self)
+		detach(stm__self);
+	for (unsigned int i = 0; i < stm_global.segments_n; i++)
+		free_segment(stm_global.segments[i]);
+	stm_global.segments_n = 0;
+	pthread_key_delete(exit_key);
+	return 0;
+}

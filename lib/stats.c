@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+/*
+ * stats.c - figures and words: what happened, by name.
+ *
+ * Counters belong to their segments and are read without a lock: each is a word that is written by one
+ * thread, so a figure is at most a moment old.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "entry.h"
+#include "internal.h"
+
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+static void add_segment(struct stm_stats *all, struct stm_seg *seg)
+{
+	all->commits += seg->commits;
+	all->commits_read_only += seg->commits_read_only;
+	all->inevitable += seg->inevitables;
+	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
+		all->aborts[i] += seg->aborts[i];
+	for (unsigned int i = 0; i < STM_FAULT_KINDS; i++)
+		all->faults[i] += seg->faults[i];
+	all->pages_mapped += seg->view.mapped;
+	all->pages_copied += seg->view.copied;
+	all->pages_dropped += seg->view.dropped;
+	all->pages_shared += seg->view.shared;
+	all->pages_private += seg->view.private;
+	all->system_calls += seg->view.calls + seg->calls;
+	all->log_bytes += atomic_load_explicit(&seg->block_bytes, memory_order_relaxed);
+	all->log_waits += seg->log_waits;
+	all->attached += atomic_load_explicit(&seg->attached, memory_order_relaxed);
+}
+
+/* The first position that is not published: from `folded` on, by way of what segments know. */
+static uint64_t find_tail(void)
+{
+	uint64_t position;
+
+	pthread_mutex_lock(&stm_global.fold_lock);
+	position = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
+	for (struct stm_slot *slot = stm_global.fold_slot;
+	     stm_is_published(atomic_load_explicit(&slot->entry, memory_order_acquire));
+	     slot = stm_slot_next(slot, position), position++)
+		;
+	pthread_mutex_unlock(&stm_global.fold_lock);
+	return position;
+}
+
+int stm_stats(struct stm_stats *stats, size_t size)
+{
+	struct stm_stats all = { .commits = 0 };
+
+	stm_stop_if_forked("stm_stats");
+	if (!stats || !size)
+		return -EINVAL;
+	if (!stm_global.ready)
+		return -ENXIO;
+	for (unsigned int i = 0; i < stm_global.segments_n; i++)
+		add_segment(&all, stm_global.segments[i]);
+	all.log_bytes += stm_log_bytes();
+	all.log_held_by = atomic_load_explicit(&stm_global.log_held_by, memory_order_relaxed);
+	all.committed = find_tail();
+	all.folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
+	all.parked = atomic_load_explicit(&stm_global.parks, memory_order_relaxed);
+	all.heap_bytes = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
+	memset(stats, 0, size);
+	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
+	return 0;
+}
+
+const char *stm_abort_name(unsigned int reason)
+{
+	static const char *const names[STM_ABORT_REASONS] = {
+		[STM_ABORT_CONFLICT] = "conflict",
+		[STM_ABORT_VALIDATE] = "validate",
+		[STM_ABORT_INEVITABLE] = "inevitable",
+		[STM_ABORT_RESTART] = "restart",
+		[STM_ABORT_CANCEL] = "cancel",
+		[STM_ABORT_EXIT] = "exit",
+	};
+
+	return reason < STM_ABORT_REASONS ? names[reason] : NULL;
+}
+
+const char *stm_fault_name(unsigned int kind)
+{
+	static const char *const names[STM_FAULT_KINDS] = {
+		[STM_FAULT_READ] = "read",
+		[STM_FAULT_WRITE] = "write",
+		[STM_FAULT_PROTECT] = "protect",
+		[STM_FAULT_RECLAIMED] = "reclaimed",
+	};
+
+	return kind < STM_FAULT_KINDS ? names[kind] : NULL;
+}
+
+const char *stm_version(void)
+{
+	return TEXT(STM_VERSION_MAJOR) "." TEXT(STM_VERSION_MINOR);
+}
+
+const char *stm_strerror(int error)
+{
+	switch (error < 0 ? -error : error) {
+	case 0:
+		return "success";
+	case ENXIO:
+		return "the library is not initialised: call stm_init()";
+	case EALREADY:
+		return "done already: stm_init() once a process, stm_thread_attach() once a thread";
+	case EAGAIN:
+		return "no segment or thread is left: raise options.segments, or detach threads";
+	case EPERM:
+		return "not allowed here: the call needs an attached thread, or a transaction that can be undone";
+	case EBUSY:
+		return "in use: a transaction, another thread or another handler stands in the way";
+	case EINVAL:
+		return "a value that the call does not take";
+	case ENOMEM:
+		return "no memory: the heap is full, or the system has none to give";
+	case ENOSYS:
+		return "this kernel lacks a system call that the library needs";
+	default: {
+		const char *text = strerrordesc_np(error < 0 ? -error : error);
+
+		return text ? text : "unknown error";
+	}
+	}
+}
