@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+#
+# libuffdstm. `make help` lists the targets; everything is built below build/. What is built from what
+# stands in the Kbuild files; tests are listed in selftests/Kbuild.
+#
+# VARIANT names a way to build: words joined by "-", e.g. schedule, asan, clang-schedule, mutant-3
+# (see "variants" below). "default" goes to build/ itself, any other to build/VARIANT/.
+
+MAKEFLAGS += -rR --no-print-directory -j$(shell nproc)
+.DELETE_ON_ERROR:
+.SUFFIXES:
+unexport TESTS
+
+prefix ?= /usr/local
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+datadir ?= $(prefix)/share
+pkgconfigdir ?= $(libdir)/pkgconfig
+DESTDIR ?=
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+VARIANT ?= default
+INSTALL ?= install
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s%s\n' $(1) '$(2)'
+endif
+
+include lib/Kbuild uffd/Kbuild tools/samples/Kbuild tools/bench/Kbuild
+
+HEADER := lib/include/uffdstm.h
+MAP := lib/uffdstm.map
+version_part = $(shell sed -n 's/^\#define STM_VERSION_$(1) *\([0-9]*\).*/\1/p' $(HEADER))
+MAJOR := $(call version_part,MAJOR)
+VERSION := $(MAJOR).$(call version_part,MINOR)
+
+# ---- flags ----
+
+# Given to every user of the library by uffdstm.pc as well.
+USER_CFLAGS :=
+CFLAGS ?= -O2 -g
+BASE_CFLAGS := -std=gnu11 -Wall -Wextra -Werror -D_GNU_SOURCE= -Ilib/include -pthread $(USER_CFLAGS)
+# initial-exec: barriers' slow paths and the fault handler reach their thread's data without a call.
+LIB_CFLAGS := -Ilib -Iuffd -mcx16 -fPIC -fvisibility=hidden -ftls-model=initial-exec
+# nodelete: the SIGBUS handler and thread exit hooks must outlive a dlclose().
+LIB_LDFLAGS := -Wl,-z,defs,-z,relro,-z,now,-z,nodelete -pthread
+
+# ---- variants ----
+
+variant_default :=
+variant_schedule := -DSTM_SCHEDULE
+variant_small := -DSTM_SMALL_LAYOUT
+variant_debug := -DSTM_DEBUG
+variant_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+variant_clang :=
+variant_mutant := $(variant_schedule)
+
+# A number is a mutant's: mutant-3 is the schedule variant with -DSTM_MUTANT=3.
+words = $(subst -, ,$(1))
+numbers = $(shell echo '$(call words,$(1))' | tr ' ' '\n' | sed -n '/^[0-9][0-9]*$$/p')
+unknown = $(foreach w,$(filter-out $(2),$(call words,$(1))),$(if $(filter undefined,$(origin variant_$(w))),$(w)))
+flags_of = $(strip $(foreach w,$(call words,$(1)),$(variant_$(w))) $(2:%=-DSTM_MUTANT=%))
+compiler_of = $(if $(filter clang asan,$(call words,$(1))),clang,$(CC))
+dir_of = $(if $(filter-out default,$(1)),build/$(1),build)
+# White-box tests steer threads through schedule points, so they need a variant that has these.
+white_of = $(if $(filter schedule mutant,$(call words,$(1))),$(1),$(if $(filter default,$(1)),schedule,$(1)-schedule))
+
+WHITE := $(call white_of,$(VARIANT))
+variants := $(sort default small $(VARIANT) $(WHITE) \
+	$(foreach g,$(MAKECMDGOALS),$(filter-out lib uffd tools selftests kselftest bench $(notdir $(g)), \
+		$(word 2,$(if $(filter build/%,$(g)),$(subst /, ,$(g)))))))
+
+# program(variant directory, source directory, name)
+define program
+$(1)/$(2)/$(3): $$(addprefix $(1)/$(2)/,$$(or $$($(3)-objs),$(3).o)) $(1)/libuffdstm.a
+	$$(call say,LD,$$@)
+	$$(Q)$$($(1)-cc) $$($(1)-flags) -o $$@ $$^ $$($(3)-userldlibs) -pthread
+endef
+
+# variant(name, directory, numbers in the name)
+define variant
+$(if $(call unknown,$(1),$(3)),$(error VARIANT=$(1): no variant '$(call unknown,$(1),$(3))'; \
+	there are default schedule small debug asan clang mutant-N))
+$(2)-cc := $(call compiler_of,$(1))
+$(2)-flags := $$(CFLAGS) $(call flags_of,$(1),$(3))
+$(2)-objs := $$(addprefix $(2)/,$$(stm-lib-objs:%=lib/%) $$(stm-uffd-objs:%=uffd/%))
+
+# Rewritten only when compiler or flags change: then everything is built again.
+$(2)/flags: FORCE | deps-build
+	@mkdir -p $(2)
+	@echo '$$($(2)-cc) $$(BASE_CFLAGS) $$(LIB_CFLAGS) $$($(2)-flags)' | cmp -s - $$@ || \
+		echo '$$($(2)-cc) $$(BASE_CFLAGS) $$(LIB_CFLAGS) $$($(2)-flags)' > $$@
+
+$(2)/lib/%.o $(2)/uffd/%.o: private STM_CFLAGS := $(LIB_CFLAGS)
+define compile_$(2)
+	$$(call say,CC,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$($(2)-cc) $$(BASE_CFLAGS) $$(STM_CFLAGS) $$($(2)-flags) -MMD -MP -c -o $$@ $$<
+endef
+$(2)/lib/%.o: lib/%.c $(2)/flags
+	$$(compile_$(2))
+$(2)/lib/%.o: lib/%.S $(2)/flags
+	$$(compile_$(2))
+$(2)/uffd/%.o: uffd/%.c $(2)/flags
+	$$(compile_$(2))
+$(2)/tools/%.o: tools/%.c $(2)/flags
+	$$(compile_$(2))
+
+$(2)/libuffdstm-internal.a: $$($(2)-objs)
+	$$(call say,AR,$$@)
+	$$(Q)rm -f $$@ && ar rcs $$@ $$^
+
+# One object in which only the public functions are global: the internal names cannot clash with a program's.
+$(2)/libuffdstm.a: $$($(2)-objs) $(MAP) lib/check-symbols.sh build/symbols-agree
+	$$(call say,AR,$$@)
+	$$(Q)ld -r -o $(2)/uffdstm.o $$($(2)-objs)
+	$$(Q)lib/check-symbols.sh list $(MAP) > $(2)/public
+	$$(Q)objcopy --keep-global-symbols=$(2)/public $(2)/uffdstm.o
+	$$(Q)rm -f $$@ && ar rcs $$@ $(2)/uffdstm.o
+	$$(Q)lib/check-symbols.sh built $(MAP) $$@
+
+$(foreach p,$(stm-samples),$(eval $(call program,$(2),tools/samples,$(p))))
+$(foreach p,$(stm-bench),$(eval $(call program,$(2),tools/bench,$(p))))
+-include $(wildcard $(2)/lib/*.d $(2)/uffd/*.d $(2)/tools/*/*.d)
+endef
+
+# ---- what is built ----
+
+SONAME := libuffdstm.so.$(MAJOR)
+SHARED := build/libuffdstm.so.$(VERSION)
+LIBRARIES := build/libuffdstm.so build/libuffdstm.a build/uffdstm.pc
+SAMPLES := $(stm-samples:%=build/tools/samples/%)
+BENCHES := $(stm-bench:%=build/tools/bench/%)
+
+.PHONY: all lib samples benches selftests run bench check check-long check-mutants check-man \
+	deps deps-build deps-all deps-check install clean help FORCE
+all: lib samples benches selftests
+lib: $(LIBRARIES)
+samples: $(SAMPLES)
+benches: $(BENCHES)
+
+$(foreach v,$(variants),$(eval $(call variant,$(v),$(call dir_of,$(v)),$(call numbers,$(v)))))
+
+# Symbol map, version and public header name the same functions, or nothing is linked.
+build/symbols-agree: $(MAP) $(HEADER) $(wildcard lib/include/*/*.h) lib/check-symbols.sh | deps-build
+	@mkdir -p build
+	$(Q)lib/check-symbols.sh header $(MAP) $(HEADER) $(CC) -Ilib/include
+	@touch $@
+
+$(SHARED): $(build-objs) $(MAP) build/symbols-agree
+	$(call say,LD,$@)
+	$(Q)$(CC) $(build-flags) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,$(MAP) $(LIB_LDFLAGS) \
+		-o $@ $(build-objs)
+	$(Q)lib/check-symbols.sh built $(MAP) $@
+
+build/libuffdstm.so: $(SHARED)
+	$(Q)ln -sf $(notdir $(SHARED)) build/$(SONAME)
+	$(Q)ln -sf $(SONAME) $@
+
+make_pc = sed -e 's|@PREFIX@|$(prefix)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
+	-e 's|@VERSION@|$(VERSION)|' -e 's|@CFLAGS@|$(USER_CFLAGS)|' -e 's| *$$||' lib/uffdstm.pc.in
+build/uffdstm.pc: lib/uffdstm.pc.in $(HEADER) Makefile
+	@mkdir -p build
+	$(Q)$(make_pc) > $@
+
+# ---- run and measure ----
+
+run: build/tools/samples/finddup
+	@FINDDUP=$(abspath $<) THREADS='$(THREADS)' INPUT='$(INPUT)' tools/samples/run_finddup
+
+bench: build/tools/bench/micro
+	@mkdir -p build/bench
+	@build/tools/bench/micro -o build/bench/micro.json $(BENCH_ARGS)
+
+# ---- tests ----
+
+OUT := $(abspath $(call dir_of,$(VARIANT)))/selftests
+# The kernel's harness and runner, from KSELFTEST_DIR (a kernel tree) or Debian's linux-source package.
+ifdef KSELFTEST_DIR
+KSELFTEST := $(abspath $(KSELFTEST_DIR))/tools/testing/selftests
+$(KSELFTEST)/lib.mk:
+	@echo "KSELFTEST_DIR=$(KSELFTEST_DIR) is no kernel tree: it has no tools/testing/selftests/lib.mk"; exit 1
+else
+KSELFTEST := $(abspath build/kselftest)/tools/testing/selftests
+$(KSELFTEST)/lib.mk: | deps-all
+	$(call say,EXTRACT,build/kselftest)
+	$(Q)rm -rf build/kselftest build/kselftest.new && mkdir -p build/kselftest.new
+	$(Q)tarball=$$(ls /usr/src/linux-source-*.tar.xz 2>/dev/null | sort -V | tail -n 1); \
+	xz -dc -T0 "$$tarball" | tar -x -C build/kselftest.new --strip-components=1 --no-same-owner --touch \
+		--wildcards --no-wildcards-match-slash \
+		$(addprefix '*/tools/testing/selftests/,*.h' *.mk' *.sh' Makefile' kselftest/*') && \
+	mv build/kselftest.new build/kselftest
+endif
+
+# libraries that tests link: the public one and, beside it, the one with all names for white-box tests
+PUBLIC_LIB := $(if $(filter default,$(VARIANT)),build/libuffdstm.so,$(call dir_of,$(VARIANT))/libuffdstm.a)
+WHITE_LIB := $(call dir_of,$(WHITE))/libuffdstm-internal.a
+make_tests = $(MAKE) -C selftests KSELFTEST=$(KSELFTEST) OUTPUT=$(OUT) TESTS='$(TESTS)' \
+	CC=$(call compiler_of,$(VARIANT)) UFFDSTM_CFLAGS='$($(call dir_of,$(VARIANT))-flags) $(USER_CFLAGS)' \
+	UFFDSTM_LIB=$(abspath $(PUBLIC_LIB)) WHITE_CFLAGS='$($(call dir_of,$(WHITE))-flags) $(USER_CFLAGS)' \
+	WHITE_LIB=$(abspath $(WHITE_LIB))
+
+selftests: $(KSELFTEST)/lib.mk $(PUBLIC_LIB) $(WHITE_LIB)
+	@mkdir -p $(OUT)
+	+$(Q)$(make_tests) all
+
+# Installed as `make kselftest-install` does it, then run by run_kselftest.sh. Scripts among the tests find
+# the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
+check: deps-check selftests
+	@rm -rf $(OUT)/run && mkdir -p $(OUT)/run
+	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(OUT)/run/
+	+@$(make_tests) -s install INSTALL_PATH=$(OUT)/run/uffdstm
+	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(OUT)/run/kselftest-list.txt
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
+		selftests/run.sh $(OUT)/run
+
+check-man:
+	+@$(MAKE) check TESTS=man_test.sh
+
+check-long check-mutants: check-%: deps-check
+	+@selftests/$(patsubst check-%,%,$@).sh
+
+# ---- packages ----
+
+DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
+DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
+DEPS_check := $(DEPS_all) rsync mandoc g++ clang libclang-rt-14-dev pkg-config
+deps-build deps-all deps-check: deps-%:
+	@.ci/deps $(DEPS_$*)
+deps: deps-check
+
+# ---- install ----
+
+install: lib
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(libdir) $(pkgconfigdir) $(includedir)/uffdstm \
+		$(mandir)/man3 $(mandir)/man7 $(datadir)/uffdstm)
+	$(INSTALL) -m 644 build/libuffdstm.a $(DESTDIR)$(libdir)/
+	$(INSTALL) -m 755 $(SHARED) $(DESTDIR)$(libdir)/
+	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(libdir)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libuffdstm.so
+	$(make_pc) > $(DESTDIR)$(pkgconfigdir)/uffdstm.pc
+	$(INSTALL) -m 644 lib/include/*.h $(DESTDIR)$(includedir)/
+	$(INSTALL) -m 644 lib/include/uffdstm/*.h $(DESTDIR)$(includedir)/uffdstm/
+	$(foreach n,3 7,$(if $(wildcard lib/man/*.$(n)),$(INSTALL) -m 644 lib/man/*.$(n) $(DESTDIR)$(mandir)/man$(n)/ &&)) :
+	$(if $(wildcard tools/gdb/*.py),$(INSTALL) -m 644 tools/gdb/*.py $(DESTDIR)$(datadir)/uffdstm/)
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make               build library, samples, benchmarks and selftests, below build/'
+	@echo 'make run           find duplicates below /usr with 1 and 2 threads and sequentially'
+	@echo '                   (THREADS=n, INPUT=dir)'
+	@echo 'make bench         measure the library; writes build/bench/micro.json (BENCH_ARGS=...)'
+	@echo 'make check         run the selftests, minutes (TESTS="name name", VARIANT=...)'
+	@echo 'make check-long    long torture, second compiler, sanitizers, installed library'
+	@echo 'make check-mutants one mistake in the library at a time, each caught by a test'
+	@echo 'make check-man     lint the man pages'
+	@echo 'make lib           library only; also: samples, benches, selftests'
+	@echo 'make install       DESTDIR=, prefix=/usr/local'
+	@echo 'make deps          install the Debian packages that all of this needs (as root)'
+	@echo 'make clean         remove build/'
+	@echo
+	@echo 'CC=clang, CFLAGS=..., V=1 (show commands), KSELFTEST_DIR=kernel tree,'
+	@echo 'VARIANT=default|schedule|small|debug|asan|clang|mutant-N or some joined by "-"'
