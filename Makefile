@@ -63,14 +63,16 @@ variant_clang :=
 variant_mutant := $(variant_schedule)
 
 # A number is a mutant's: mutant-3 is the schedule variant with -DSTM_MUTANT=3.
-words = $(subst -, ,$(1))
-numbers = $(shell echo '$(call words,$(1))' | tr ' ' '\n' | sed -n '/^[0-9][0-9]*$$/p')
-unknown = $(foreach w,$(filter-out $(2),$(call words,$(1))),$(if $(filter undefined,$(origin variant_$(w))),$(w)))
-flags_of = $(strip $(foreach w,$(call words,$(1)),$(variant_$(w))) $(2:%=-DSTM_MUTANT=%))
-compiler_of = $(if $(filter clang asan,$(call words,$(1))),clang,$(CC))
+parts = $(subst -, ,$(1))
+WORDS := default schedule small debug asan clang mutant
+others = $(filter-out $(WORDS),$(call parts,$(1)))
+numbers = $(if $(filter mutant,$(call parts,$(1))),$(others))
+unknown = $(filter-out $(numbers),$(others))$(if $(word 2,$(numbers)),$(numbers))
+flags_of = $(strip $(foreach w,$(call parts,$(1)),$(variant_$(w))) $(2:%=-DSTM_MUTANT=%))
+compiler_of = $(if $(filter clang asan,$(call parts,$(1))),clang,$(CC))
 dir_of = $(if $(filter-out default,$(1)),build/$(1),build)
 # White-box tests steer threads through schedule points, so they need a variant that has these.
-white_of = $(if $(filter schedule mutant,$(call words,$(1))),$(1),$(if $(filter default,$(1)),schedule,$(1)-schedule))
+white_of = $(if $(filter schedule mutant,$(call parts,$(1))),$(1),$(if $(filter default,$(1)),schedule,$(1)-schedule))
 
 WHITE := $(call white_of,$(VARIANT))
 variants := $(sort default small $(VARIANT) $(WHITE) \
@@ -86,8 +88,7 @@ endef
 
 # variant(name, directory, numbers in the name)
 define variant
-$(if $(call unknown,$(1),$(3)),$(error VARIANT=$(1): no variant '$(call unknown,$(1),$(3))'; \
-	there are default schedule small debug asan clang mutant-N))
+$(if $(call unknown,$(1)),$(error VARIANT=$(1): no variant '$(call unknown,$(1))'; there are $(WORDS:mutant=mutant-N)))
 $(2)-cc := $(call compiler_of,$(1))
 $(2)-flags := $$(CFLAGS) $(call flags_of,$(1),$(3))
 $(2)-objs := $$(addprefix $(2)/,$$(stm-lib-objs:%=lib/%) $$(stm-uffd-objs:%=uffd/%))

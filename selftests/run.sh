@@ -25,12 +25,13 @@ function bad(what) { failed++; list[failed] = name ": " what }
 /^# 1\.\.[0-9]+/ {
 	split($2, part, /\.\./); plan = part[2] + 0
 }
-/^# ok [0-9]+/ {
+# Numbers count up: any other "ok N" is something that a test printed.
+/^# ok [0-9]+/ && $3 == seen + 1 {
 	seen++
 	if (/# (SKIP|XFAIL)/) skipped++
 	else passed++
 }
-/^# not ok [0-9]+/ {
+/^# not ok [0-9]+/ && $4 == seen + 1 {
 	seen++; bad_seen++
 	sub(/^# not ok [0-9]+ (- )?/, ""); bad($0)
 }
