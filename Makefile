@@ -94,7 +94,7 @@ $(2)-flags := $$(CFLAGS) $(call flags_of,$(1),$(3))
 $(2)-objs := $$(addprefix $(2)/,$$(stm-lib-objs:%=lib/%) $$(stm-uffd-objs:%=uffd/%))
 
 # Rewritten only when compiler or flags change: then everything is built again.
-$(2)/flags: FORCE | deps-build
+$(2)/flags: FORCE | deps
 	@mkdir -p $(2)
 	@echo '$$($(2)-cc) $$(BASE_CFLAGS) $$(LIB_CFLAGS) $$($(2)-flags)' | cmp -s - $$@ || \
 		echo '$$($(2)-cc) $$(BASE_CFLAGS) $$(LIB_CFLAGS) $$($(2)-flags)' > $$@
@@ -141,7 +141,7 @@ SAMPLES := $(stm-samples:%=build/tools/samples/%)
 BENCHES := $(stm-bench:%=build/tools/bench/%)
 
 .PHONY: all lib samples benches selftests run bench check check-long check-mutants check-man \
-	deps deps-build deps-all deps-check install clean help FORCE
+	deps install clean help FORCE
 all: lib samples benches selftests
 lib: $(LIBRARIES)
 samples: $(SAMPLES)
@@ -150,7 +150,7 @@ benches: $(BENCHES)
 $(foreach v,$(variants),$(eval $(call variant,$(v),$(call dir_of,$(v)),$(call numbers,$(v)))))
 
 # Symbol map, version and public header name the same functions, or nothing is linked.
-build/symbols-agree: $(MAP) $(HEADER) $(wildcard lib/include/*/*.h) lib/check-symbols.sh | deps-build
+build/symbols-agree: $(MAP) $(HEADER) $(wildcard lib/include/*/*.h) lib/check-symbols.sh | deps
 	@mkdir -p build
 	$(Q)lib/check-symbols.sh header $(MAP) $(HEADER) $(CC) -Ilib/include
 	@touch $@
@@ -190,7 +190,7 @@ $(KSELFTEST)/lib.mk:
 	@echo "KSELFTEST_DIR=$(KSELFTEST_DIR) is no kernel tree: it has no tools/testing/selftests/lib.mk"; exit 1
 else
 KSELFTEST := $(abspath build/kselftest)/tools/testing/selftests
-$(KSELFTEST)/lib.mk: | deps-all
+$(KSELFTEST)/lib.mk: | deps
 	$(call say,EXTRACT,build/kselftest)
 	$(Q)rm -rf build/kselftest build/kselftest.new && mkdir -p build/kselftest.new
 	$(Q)tarball=$$(ls /usr/src/linux-source-*.tar.xz 2>/dev/null | sort -V | tail -n 1); \
@@ -214,7 +214,7 @@ selftests: $(KSELFTEST)/lib.mk $(PUBLIC_LIB) $(WHITE_LIB)
 
 # Installed as `make kselftest-install` does it, then run by run_kselftest.sh. Scripts among the tests find
 # the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: deps-check selftests
+check: selftests
 	@rm -rf $(OUT)/run && mkdir -p $(OUT)/run
 	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(OUT)/run/
 	+@$(make_tests) -s install INSTALL_PATH=$(OUT)/run/uffdstm
@@ -225,7 +225,7 @@ check: deps-check selftests
 check-man:
 	+@$(MAKE) check TESTS=man_test.sh
 
-check-long check-mutants: check-%: deps-check
+check-long check-mutants: check-%: deps
 	+@selftests/$(patsubst check-%,%,$@).sh
 
 # ---- packages ----
@@ -233,9 +233,11 @@ check-long check-mutants: check-%: deps-check
 DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
 DEPS_check := $(DEPS_all) rsync mandoc g++ clang libclang-rt-14-dev pkg-config
-deps-build deps-all deps-check: deps-%:
-	@.ci/deps $(DEPS_$*)
-deps: deps-check
+# One list, by what was asked for, so that a single look is enough.
+deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \
+	lib samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))
+deps:
+	@.ci/deps $(DEPS_$(deps_set))
 
 # ---- install ----
 
