@@ -43,20 +43,25 @@ static void no_log_memory(size_t bytes)
 		bytes);
 }
 
-/* Append a run, or lengthen the last one. Room is there. */
-static inline void append(struct stm_seg *seg, size_t granule, size_t count, bool fresh)
+/* Append a run, or lengthen the last one. Room is there. @fresh: 0 or STM_FRESH. */
+static inline void append(struct stm_seg *seg, size_t granule, size_t count, uint64_t fresh)
 {
-	struct stm_run *last = seg->last;
-
-	if (last->granule + last->count == granule && last->fresh == fresh && last->count + count <= STM_RUN_MAX) {
-		last->count += count;
-		return;
+	if (seg->extends == (granule | fresh) && seg->last->count + count <= STM_RUN_MAX) {
+		seg->last->count += count;
+	} else {
+		seg->last = (struct stm_run *)seg->tail;
+		*seg->last = (struct stm_run){ .granule = granule, .count = count, .fresh = !!fresh };
+		seg->runs++;
+		seg->tail += sizeof(struct stm_run);
 	}
-	last = (struct stm_run *)seg->tail;
-	*last = (struct stm_run){ .granule = granule, .count = count, .fresh = fresh };
-	seg->last = last;
-	seg->runs++;
-	seg->tail += sizeof(*last);
+	seg->extends = (granule + count) | fresh;
+	seg->tail += count * STM_GRANULE;
+}
+
+static inline bool has_room(const struct stm_seg *seg, size_t bytes)
+{
+	return (size_t)(seg->limit - seg->tail) >= bytes + sizeof(struct stm_run) &&
+	       (size_t)(seg->undo_limit - seg->undo_tail) >= bytes;
 }
 
 /* Granules [granule, granule + count) are on one page and not logged. */
@@ -71,20 +76,18 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
 	}
-	if (unlikely((size_t)(seg->limit - seg->tail) < bytes + sizeof(struct stm_run)) &&
-	    !stm_entry_reserve(seg, bytes + sizeof(struct stm_run)))
+	if (unlikely(!has_room(seg, bytes)) &&
+	    (!stm_entry_reserve(seg, bytes + sizeof(struct stm_run)) || !stm_undo_reserve(seg, bytes)))
 		no_log_memory(bytes);
-	if (unlikely((size_t)(seg->undo_limit - seg->undo_tail) < bytes) && !stm_undo_reserve(seg, bytes))
-		no_log_memory(bytes);
-	append(seg, granule, count, false);
+	append(seg, granule, count, 0);
 	stm_copy_granules(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, count);
 	seg->undo_tail += bytes;
-	seg->tail += bytes;
 	mark(seg, granule, count);
 	STM_POINT(LOGGED);
 }
 
-void stm__write_slow(uintptr_t a, size_t len)
+/* Any range, of which some granules may be logged already. */
+static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len)
 {
 	struct stm_seg *seg = self_in_transaction(a, len, "stm_write");
 	size_t granule = (a - STM_HEAP) / STM_GRANULE;
@@ -109,10 +112,29 @@ void stm__write_slow(uintptr_t a, size_t len)
 	}
 }
 
+/* Called by the inlined barrier, which has seen a granule that is not logged. The usual one is alone on a private page. */
+void stm__write_slow(uintptr_t a, size_t len)
+{
+	struct stm_seg *seg = stm__self;
+	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
+
+	if (likely(seg && seg->depth && offset < seg->view.pages * STM_PAGE &&
+		   (offset + len - 1) / STM_GRANULE == granule &&
+		   seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))) {
+		append(seg, granule, 1, 0);
+		__builtin_memcpy(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, STM_GRANULE);
+		seg->undo_tail += STM_GRANULE;
+		mark(seg, granule, 1);
+		STM_POINT(LOGGED);
+		return;
+	}
+	write_range(a, len);
+}
+
 void stm__write_range(uintptr_t a, size_t len)
 {
 	if (len)
-		stm__write_slow(a, len);
+		write_range(a, len);
 }
 
 void stm__read_range(uintptr_t a, size_t len)
@@ -139,8 +161,7 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
 	if (unlikely((size_t)(seg->limit - seg->tail) < bytes + sizeof(struct stm_run)) &&
 	    !stm_entry_reserve(seg, bytes + sizeof(struct stm_run)))
 		return -ENOMEM;
-	append(seg, granule, count, true);
-	seg->tail += bytes;
+	append(seg, granule, count, STM_FRESH);
 	mark(seg, granule, count);
 	return 0;
 }

@@ -53,6 +53,7 @@ static void begin_entry(struct stm_seg *seg, uint8_t *at)
 {
 	seg->entry = (struct stm_entry *)at;
 	seg->limit = seg->block->bytes + seg->block->size;
+	__builtin_prefetch(at, 1); /* ours again, before the stores of the next transaction wait for it */
 	stm_entry_reset(seg);
 }
 
@@ -60,7 +61,7 @@ void stm_entry_reset(struct stm_seg *seg)
 {
 	seg->tail = (uint8_t *)(seg->entry + 1);
 	seg->undo_tail = seg->undo;
-	seg->last = &seg->no_run;
+	seg->extends = STM_NOTHING;
 	seg->runs = 0;
 }
 
@@ -132,7 +133,7 @@ bool stm_undo_reserve(struct stm_seg *seg, size_t bytes)
 bool stm_entry_reserve(struct stm_seg *seg, size_t bytes)
 {
 	size_t have = (size_t)(seg->tail - (uint8_t *)seg->entry);
-	size_t last = (size_t)((uint8_t *)seg->last - (uint8_t *)seg->entry);
+	size_t last = seg->runs ? (size_t)((uint8_t *)seg->last - (uint8_t *)seg->entry) : 0;
 	bool usual = have + bytes + ENTRY_ROOM <= BLOCK_BYTES;
 	struct stm_block *block;
 	uint8_t *old = (uint8_t *)seg->entry;
@@ -153,7 +154,7 @@ bool stm_entry_reserve(struct stm_seg *seg, size_t bytes)
 	seg->entry = (struct stm_entry *)block->bytes;
 	seg->tail = block->bytes + have;
 	seg->limit = block->bytes + block->size;
-	if (seg->last != &seg->no_run)
+	if (seg->runs)
 		seg->last = (struct stm_run *)(block->bytes + last);
 	return true;
 }
@@ -180,7 +181,6 @@ void stm_entry_published(struct stm_seg *seg, uint64_t position)
 
 int stm_entry_open(struct stm_seg *seg)
 {
-	seg->no_run = (struct stm_run){ .fresh = 1 };
 	seg->block = usual_block(seg);
 	if (!seg->block || !stm_undo_reserve(seg, UNDO_BYTES))
 		return -ENOMEM;

@@ -49,6 +49,10 @@ struct stm_run {
 
 #define STM_RUN_MAX (((uint64_t)1 << 29) - 1)
 
+/* stm_seg.extends */
+#define STM_FRESH ((uint64_t)1 << 63)   /* flag: by fresh memory */
+#define STM_NOTHING (~(uint64_t)0)
+
 /* What one commit wrote. Written by its segment before it is published, never after. */
 struct stm_entry {
 	uint64_t origin;                /* struct stm_site * << 16 | segment: where it was written */
@@ -141,24 +145,24 @@ struct stm_seg {
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
 	const struct stm_site *site;
+	uint32_t runs;                  /* of the entry in the making */
+	unsigned int attempt;           /* failed attempts of this transaction */
+	int outcome;
+	bool aborting;                  /* abort hooks are running */
+	bool fold_due;                  /* a block or chunk was used up */
 
 	/* What this transaction wrote: an entry in the making, its bytes still to come, and the old bytes. */
 	struct stm_entry *entry;
 	uint8_t *tail, *limit;          /* end of the last run's bytes; end of the block */
-	struct stm_run *last;           /* the last run, or a dummy that nothing extends */
-	uint32_t runs;
+	struct stm_run *last;           /* the last run, if there is one */
+	uint64_t extends;               /* the granule that would extend it, plus STM_FRESH; or STM_NOTHING */
 	uint8_t *undo, *undo_tail, *undo_limit; /* the undo log: old bytes of all runs that are not fresh, in order */
 	uint32_t *read_markers, *write_markers; /* by granule */
 	uint64_t commits, commits_read_only;
-	struct stm_run no_run;
 
 	enum stm_inevitable inevitable;
-	unsigned int attempt;           /* failed attempts of this transaction */
 	unsigned int id;
-	int outcome;
 	uint32_t random;                /* for back-off */
-	bool aborting;                  /* abort hooks are running */
-	bool fold_due;                  /* a block or chunk was used up */
 
 	struct stm_view view;
 

@@ -135,10 +135,12 @@ int stm_log_open(void)
 void stm_log_close(void)
 {
 	for (uint64_t i = 0; i < DIRECTORY; i++) {
-		struct stm_chunk *chunk = atomic_exchange_explicit(&directory[i], NULL, memory_order_relaxed);
+		struct stm_chunk *chunk = atomic_load_explicit(&directory[i], memory_order_relaxed);
 
-		if (chunk)
+		if (chunk) {
+			atomic_store_explicit(&directory[i], NULL, memory_order_relaxed);
 			free(chunk);
+		}
 	}
 	while (free_chunks) {
 		struct stm_chunk *chunk = free_chunks;

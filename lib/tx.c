@@ -207,40 +207,46 @@ void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
 
 /* ---- commit ---- */
 
-/* Put the new bytes into the runs. Returns the summary; *@flags gets STM_SLOT_MANY if there is none. */
-static uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
+#define ALL_LANES 0x0001000100010001u  /* times a region: that region in every lane */
+
+/* Add @region to a summary of @used lanes. False: it is full. */
+static __attribute__((__noinline__)) bool add_lane(uint64_t *summary, unsigned int *used, uint64_t region)
 {
-	uint8_t *next = (uint8_t *)(seg->entry + 1);
-	uint16_t lanes[STM_LANES];
-	unsigned int used = 0;
+	for (unsigned int i = 0; i < *used; i++)
+		if ((*summary >> i * 16 & 0xffff) == region)
+			return true;
+	if (*used == STM_LANES)
+		return false;
+	*summary &= ~((uint64_t)0xffff << *used * 16);
+	*summary |= region << *used * 16;
+	++*used;
+	return true;
+}
+
+/* Put the new bytes into the runs. Returns the summary; *@flags gets STM_SLOT_MANY if there is none. */
+static inline uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
+{
+	struct stm_run *run = (struct stm_run *)(seg->entry + 1);
+	uint64_t lane0 = run->granule / STM_REGION_GRANULES;
+	uint64_t summary = lane0 * ALL_LANES;
+	unsigned int used = 1;
 
 	*flags = 0;
 	for (uint32_t left = seg->runs; left; left--) {
-		struct stm_run *run = (struct stm_run *)next;
 		size_t granule = run->granule, count = run->count;
-		size_t first = granule / STM_REGION_GRANULES;
-		size_t last = (granule + count - 1) / STM_REGION_GRANULES;
+		uint64_t first = granule / STM_REGION_GRANULES;
+		uint64_t last = (granule + count - 1) / STM_REGION_GRANULES;
 
-		next += sizeof(*run);
-		stm_copy_granules(next, seg->view.heap + granule * STM_GRANULE, count);
-		next += count * STM_GRANULE;
-		for (size_t region = first; region <= last; region++) {
-			unsigned int i = 0;
-
-			while (i < used && lanes[i] != region)
-				i++;
-			if (i < used)
-				continue;
-			if (used == STM_LANES) {
-				*flags = STM_SLOT_MANY;
-				break;
-			}
-			lanes[used++] = (uint16_t)region;
-		}
+		stm_copy_fresh_granules(run + 1, seg->view.heap + granule * STM_GRANULE, count);
+		if (unlikely(first != lane0 || last != lane0))
+			for (; first <= last; first++)
+				if (!add_lane(&summary, &used, first)) {
+					*flags = STM_SLOT_MANY;
+					break;
+				}
+		run = (struct stm_run *)((uint8_t *)(run + 1) + count * STM_GRANULE);
 	}
-	for (unsigned int i = used; i < STM_LANES; i++)
-		lanes[i] = lanes[0];
-	return lanes[0] | (uint64_t)lanes[1] << 16 | (uint64_t)lanes[2] << 32 | (uint64_t)lanes[3] << 48;
+	return summary;
 }
 
 /*
@@ -299,21 +305,23 @@ static inline void provide_after(struct stm_seg *seg, uint64_t position)
 	}
 }
 
-/* Publish what the transaction wrote. False: it conflicts. */
-static bool publish(struct stm_seg *seg)
+/* Publish what the transaction wrote. False: it conflicts. Not inlined: commits that only read need no registers saved. */
+static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 {
 	uint64_t flags, summary = fill_entry(seg, &flags);
 	uint64_t entry = (uint64_t)(uintptr_t)seg->entry | flags;
 	struct stm_slot *slot = seg->slot;
-	uint64_t position;
+	uint64_t position = seg->snapshot;
 	bool conflict;
 
 	seg->entry->origin = (uint64_t)(uintptr_t)seg->site << STM_ORIGIN_SITE | seg->id;
 	seg->entry->runs = seg->runs;
 	for (;;) {
-		position = stm_find_conflict(seg, &slot, &conflict);
-		if (unlikely(conflict))
-			return false;
+		if (unlikely(stm_is_published(atomic_load_explicit(&slot->entry, memory_order_acquire)))) {
+			position = stm_find_conflict(seg, &slot, &conflict);
+			if (unlikely(conflict))
+				return false;
+		}
 		STM_POINT(VALIDATED);
 		provide_after(seg, position);
 		if (unlikely(seg->attention & STM_ATTEND_PENDING)) {
