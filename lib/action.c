@@ -121,11 +121,11 @@ void stm_actions_close(struct stm_seg *seg)
 
 /* ---- public ---- */
 
-static int add_hook(enum kind kind, void (*fn)(void *arg), void *arg)
+static int add_hook(const char *call, enum kind kind, void (*fn)(void *arg), void *arg)
 {
 	struct stm_action *action;
 
-	if (!stm_in_transaction())
+	if (!stm_tx_if_any(call))
 		return -EPERM;
 	if (!fn)
 		return -EINVAL;
@@ -139,12 +139,12 @@ static int add_hook(enum kind kind, void (*fn)(void *arg), void *arg)
 
 int stm_on_commit(void (*fn)(void *arg), void *arg)
 {
-	return add_hook(ON_COMMIT, fn, arg);
+	return add_hook("stm_on_commit", ON_COMMIT, fn, arg);
 }
 
 int stm_on_abort(void (*fn)(void *arg), void *arg)
 {
-	return add_hook(ON_ABORT, fn, arg);
+	return add_hook("stm_on_abort", ON_ABORT, fn, arg);
 }
 
 int stm_save(void *p, size_t len)
@@ -152,7 +152,7 @@ int stm_save(void *p, size_t len)
 	struct stm_action *action;
 	void *copy;
 
-	if (!stm_in_transaction())
+	if (!stm_tx_if_any("stm_save"))
 		return -EPERM;
 	if (!len)
 		return 0;

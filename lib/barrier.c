@@ -19,7 +19,7 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 
 	if (unlikely(!seg || !seg->depth))
 		stm_tx_self(call);
-	if (unlikely(offset >= seg->view.pages * STM_PAGE || len > seg->view.pages * STM_PAGE - offset))
+	if (unlikely(offset >= stm_view_pages(&seg->view) * STM_PAGE || len > stm_view_pages(&seg->view) * STM_PAGE - offset))
 		stm_die("%s: %zu bytes at address %#zx: not in the heap (%zu bytes at %#zx)", call, len, (size_t)a,
 			atomic_load(&stm_global.heap_size), (size_t)STM_HEAP);
 	return seg;
@@ -70,8 +70,8 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 	size_t bytes = count * STM_GRANULE;
 
 	if (unlikely(seg->view.state[granule / STM_PAGE_GRANULES] != STM_PAGE_PRIVATE)) {
-		/* A page costs microseconds: first see whether the transaction is worth it. */
-		if (stm_tx_doomed(seg))
+		/* A page costs microseconds: see whether the transaction is worth it, at run 0, 1, 2, 4, 8, ... */
+		if (!(seg->runs & (seg->runs - 1)) && stm_tx_doomed(seg))
 			stm_tx_restart(seg, STM_ABORT_VALIDATE);
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
@@ -118,7 +118,7 @@ void stm__write_slow(uintptr_t a, size_t len)
 	struct stm_seg *seg = stm__self;
 	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
 
-	if (likely(seg && seg->depth && offset < seg->view.pages * STM_PAGE &&
+	if (likely(seg && seg->depth && offset < stm_view_pages(&seg->view) * STM_PAGE &&
 		   (offset + len - 1) / STM_GRANULE == granule &&
 		   seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))) {
 		append(seg, granule, 1, 0);

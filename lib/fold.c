@@ -136,7 +136,7 @@ static void serve(struct stm_seg *seg)
 	} else {
 		seg->idle_visits++;
 	}
-	if (seg->idle_visits >= PARK_VISITS && !stm_view_drop(&seg->view, 0, seg->view.pages)) {
+	if (seg->idle_visits >= PARK_VISITS && !stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view))) {
 		atomic_fetch_add_explicit(&stm_global.parks, 1, memory_order_relaxed);
 		atomic_store_explicit(&seg->taken, STM_PARKED, memory_order_release);
 		return;
@@ -166,7 +166,7 @@ static void take_idle(struct stm_seg *self, uint64_t upto)
 		return;
 	STM_POINT(TAKING);
 	self->calls++;
-	/* Partner of the compiler barrier in stm_start(): store RUNNING, load TAKEN. */
+	/* Partner of the compiler barrier in stm_run(): store RUNNING, load TAKEN. */
 	if (!STM_MUTATED(NO_MEMBARRIER))
 		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	for (unsigned int i = 0; i < n; i++) {

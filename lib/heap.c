@@ -77,7 +77,7 @@ void stm_heap_close(void)
 /* Map pages, states and markers of the heap's first @size bytes. Grow lock held, or the segment is nobody's yet. */
 static int extend(struct stm_seg *seg, size_t size)
 {
-	size_t old = seg->view.pages, pages = size / STM_PAGE;
+	size_t old = stm_view_pages(&seg->view), pages = size / STM_PAGE;
 	size_t marker_bytes = STM_PAGE / STM_GRANULE * sizeof(uint32_t);
 	int error;
 

@@ -294,6 +294,17 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* 0 or -E
 
 /* ---- tx.c ---- */
 
+/* From here on no helper touches the segment: until IDLE is stored again. */
+static inline void stm_run(struct stm_seg *seg)
+{
+	/* The owner's half of the protocol with take_idle(), whose membarrier makes this order real. */
+	atomic_store_explicit(&seg->state, STM_RUNNING, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	STM_POINT(BEGIN);
+	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
+		stm_unpark(seg);
+}
+
 int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg);
 int stm_begin_unattached(const struct stm_site *site) __attribute__((__noreturn__));
 void stm__resume(struct stm_seg *seg, int value) __attribute__((__noreturn__));
@@ -301,6 +312,7 @@ void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason) __attribu
 void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason); /* undo, and leave */
 bool stm_tx_doomed(struct stm_seg *seg);
 struct stm_seg *stm_tx_self(const char *call);  /* the thread's segment, or stop: not in a transaction */
+struct stm_seg *stm_tx_if_any(const char *call); /* the same, or NULL */
 
 /* ---- action.c: hooks, saves, malloc ---- */
 

@@ -11,6 +11,7 @@
 
 #include "internal.h"
 
+#define PWRITE_TRIES 100u               /* a page reclaimed as often between two system calls is no accident */
 #define LOCAL(seg, p) ((void *)((seg)->start + (uintptr_t)(p)))
 
 void STM *STM *stm_root(unsigned int index)
@@ -83,7 +84,7 @@ int stm_memcmp_out(const volatile void STM *a, const void *b, size_t len)
 
 static int prefault(struct stm_seg *seg, const volatile void STM *p, size_t len)
 {
-	size_t offset = (uintptr_t)p - STM_HEAP, size = seg->view.pages * STM_PAGE;
+	size_t offset = (uintptr_t)p - STM_HEAP, size = stm_view_pages(&seg->view) * STM_PAGE;
 
 	if (!len)
 		return 0;
@@ -94,42 +95,45 @@ static int prefault(struct stm_seg *seg, const volatile void STM *p, size_t len)
 
 int stm_prefault(const volatile void STM *p, size_t len)
 {
-	if (!stm_in_transaction())
-		return -EPERM;
-	return prefault(stm__self, p, len);
+	struct stm_seg *seg = stm_tx_if_any("stm_prefault");
+
+	return seg ? prefault(seg, p, len) : -EPERM;
 }
 
 ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset)
 {
+	struct stm_seg *seg = stm_tx_if_any("stm_pread");
 	ssize_t n;
 	void *to;
 
-	if (!stm_in_transaction())
+	if (!seg)
 		return -EPERM;
 	/* Pages that were written are private, and nobody takes them while the transaction runs. */
 	stm__write_range((uintptr_t)p, len);
-	to = LOCAL(stm__self, p);
+	to = LOCAL(seg, p);
 	n = offset == -1 ? read(fd, to, len) : pread(fd, to, len, offset);
 	return n < 0 ? -errno : n;
 }
 
 ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset)
 {
+	struct stm_seg *seg = stm_tx_if_any("stm_pwrite");
 	const void *from;
+	ssize_t n = -EFAULT;
 
-	if (!stm_in_transaction())
+	if (!seg)
 		return -EPERM;
 	stm__read_range((uintptr_t)p, len);
-	from = LOCAL(stm__self, p);
-	for (;;) {
-		int error = prefault(stm__self, p, len);
-		ssize_t n;
+	from = LOCAL(seg, p);
+	/* EFAULT: the kernel took a shared page back in between. Map it again, but not for ever. */
+	for (unsigned int i = 0; i < PWRITE_TRIES && n == -EFAULT; i++) {
+		int error = prefault(seg, p, len);
 
 		if (error)
 			return error;
 		n = offset == -1 ? write(fd, from, len) : pwrite(fd, from, len, offset);
-		/* A shared page that the kernel took back in between: map it again. */
-		if (n >= 0 || errno != EFAULT)
-			return n < 0 ? -errno : n;
+		if (n < 0)
+			n = -errno;
 	}
+	return n;
 }

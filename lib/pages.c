@@ -146,8 +146,8 @@ static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, si
 	size_t cluster = stm_global.cluster;
 	size_t low = page / cluster * cluster, high = low + cluster;
 
-	if (high > seg->view.pages)
-		high = seg->view.pages;
+	if (high > stm_view_pages(&seg->view))
+		high = stm_view_pages(&seg->view);
 	*first = page;
 	*last = page + 1;
 	while (*first > low && seg->view.state[*first - 1] == state)
@@ -250,7 +250,7 @@ void stm_page_apply(struct stm_seg *seg, size_t page)
 		size_t first, last;
 
 		cluster_of(seg, page, seg->view.state[page], &first, &last);
-		if (last < seg->view.pages && seg->view.state[last] == STM_PAGE_UNMAPPED)
+		if (last < stm_view_pages(&seg->view) && seg->view.state[last] == STM_PAGE_UNMAPPED)
 			stm_view_copy(&seg->view, last, last + 1);
 	}
 }
@@ -309,9 +309,14 @@ bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 	uint8_t *state;
 	int error;
 
-	if (!seg)
+	if (!seg) {
+		/* Without an attached segment the %gs base is 0, and the address is the pointer itself. */
+		if (!self && address - STM_HEAP < stm_global.heap_limit)
+			stm_complain("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()",
+				     write ? "write" : "read", (size_t)address);
 		return false;
-	if (!mapped || offset < STM_HEAP || page >= seg->view.pages) {
+	}
+	if (!mapped || offset < STM_HEAP || page >= stm_view_pages(&seg->view)) {
 		explain(seg, offset, write);
 		return false;
 	}

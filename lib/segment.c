@@ -115,6 +115,7 @@ static void join(struct stm_seg *seg)
 	seg->snapshot = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	seg->slot = stm_global.fold_slot;
 	seg->idle_visits = 0;
+	seg->outcome = 0;
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
@@ -125,11 +126,12 @@ static void join(struct stm_seg *seg)
 
 static void part(struct stm_seg *seg)
 {
+	stm_run(seg);
 	stm_blocks_detach(seg);
 	pthread_mutex_lock(&stm_global.fold_lock);
-	if (stm_view_drop(&seg->view, 0, seg->view.pages))
+	if (stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view)))
 		stm_die("madvise(MADV_DONTNEED): cannot empty the view of a thread that detaches");
-	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
+	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->attached, false, memory_order_release);
 	pthread_mutex_unlock(&stm_global.fold_lock);
 }

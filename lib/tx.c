@@ -108,7 +108,7 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 /* The versions are used up: forget all markers, by giving their memory back. */
 static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 {
-	size_t len = seg->view.pages * STM_PAGE_GRANULES * sizeof(uint32_t);
+	size_t len = stm_view_pages(&seg->view) * STM_PAGE_GRANULES * sizeof(uint32_t);
 
 	if (stm_empty(seg->read_markers, len) || stm_empty(seg->write_markers, len))
 		stm_die("madvise(MADV_DONTNEED): cannot clear the markers");
@@ -131,12 +131,7 @@ static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
 
 static int start(struct stm_seg *seg)
 {
-	/* Owner's half of the protocol with take_idle(), whose membarrier makes this order real. */
-	atomic_store_explicit(&seg->state, STM_RUNNING, memory_order_relaxed);
-	atomic_signal_fence(memory_order_seq_cst);
-	STM_POINT(BEGIN);
-	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
-		stm_unpark(seg);
+	stm_run(seg);
 	stm_advance(seg);
 	if (unlikely(atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) > stm_global.log_limit))
 		stm_log_throttle(seg);
@@ -432,16 +427,22 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
 
 /* ---- leaving otherwise ---- */
 
-static bool may_undo(const struct stm_seg *seg)
+/* The thread's segment if it is in a transaction, else NULL. */
+struct stm_seg *stm_tx_if_any(const char *call)
 {
-	return seg && seg->depth && seg->inevitable != STM_INEVITABLE;
+	struct stm_seg *seg = stm__self;
+
+	if (likely(seg && seg->depth))
+		return seg;
+	stm_stop_if_forked(call);
+	return NULL;
 }
 
 int stm_cancel(int code)
 {
-	struct stm_seg *seg = stm__self;
+	struct stm_seg *seg = stm_tx_if_any("stm_cancel");
 
-	if (!may_undo(seg))
+	if (!seg || seg->inevitable == STM_INEVITABLE)
 		return -EPERM;
 	if (!code)
 		return -EINVAL;
@@ -453,9 +454,9 @@ int stm_cancel(int code)
 
 int stm_restart(void)
 {
-	struct stm_seg *seg = stm__self;
+	struct stm_seg *seg = stm_tx_if_any("stm_restart");
 
-	if (!may_undo(seg))
+	if (!seg || seg->inevitable == STM_INEVITABLE)
 		return -EPERM;
 	stm_tx_restart(seg, STM_ABORT_RESTART);
 }
@@ -471,9 +472,9 @@ bool stm_tx_doomed(struct stm_seg *seg)
 
 int stm_validate(void)
 {
-	struct stm_seg *seg = stm__self;
+	struct stm_seg *seg = stm_tx_if_any("stm_validate");
 
-	if (!seg || !seg->depth)
+	if (!seg)
 		return -EPERM;
 	if (stm_tx_doomed(seg))
 		stm_tx_restart(seg, STM_ABORT_VALIDATE);
@@ -532,10 +533,10 @@ static bool take_pending(struct stm_seg *seg)
 
 int stm_become_inevitable(const char *why)
 {
-	struct stm_seg *seg = stm__self;
+	struct stm_seg *seg = stm_tx_if_any("stm_become_inevitable");
 
 	(void)why; /* for the event log */
-	if (!seg || !seg->depth)
+	if (!seg)
 		return -EPERM;
 	if (!(seg->attention & STM_ATTEND_PENDING) && !take_pending(seg))
 		stm_tx_restart(seg, STM_ABORT_INEVITABLE);

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ void *stm_reserve(size_t len)
 
 int stm_make_usable(void *start, size_t len)
 {
+	munlock(start, len); /* after mlockall(2), mprotect would fill all of it */
 	return mprotect(start, len, PROT_READ | PROT_WRITE) ? -errno : 0;
 }
 
@@ -42,7 +44,11 @@ int stm_empty(void *start, size_t len)
 
 int stm_view_open(struct stm_view *view, uint8_t *heap, uint8_t *state, const uint8_t *base, int memfd)
 {
-	*view = (struct stm_view){ .heap = heap, .state = state, .base = base, .memfd = memfd };
+	memset(view, 0, sizeof(*view));
+	view->heap = heap;
+	view->state = state;
+	view->base = base;
+	view->memfd = memfd;
 	view->uffd = stm_uffd_open();
 	return view->uffd < 0 ? view->uffd : 0;
 }
@@ -56,14 +62,15 @@ void stm_view_close(struct stm_view *view)
 
 int stm_view_grow(struct stm_view *view, size_t pages)
 {
-	uint8_t *start = view->heap + view->pages * STM_PAGE;
-	size_t len = (pages - view->pages) * STM_PAGE;
+	size_t old = atomic_load_explicit(&view->pages, memory_order_relaxed);
+	uint8_t *start = view->heap + old * STM_PAGE;
+	size_t len = (pages - old) * STM_PAGE;
 	int error;
 
-	if (pages <= view->pages)
+	if (pages <= old)
 		return 0;
 	if (mmap(start, len, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, view->memfd,
-		 (off_t)(view->pages * STM_PAGE)) == MAP_FAILED)
+		 (off_t)(old * STM_PAGE)) == MAP_FAILED)
 		return -errno;
 	munlock(start, len);
 	madvise(start, len, MADV_DONTFORK);
@@ -75,7 +82,8 @@ int stm_view_grow(struct stm_view *view, size_t pages)
 		mmap(start, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 		return error;
 	}
-	view->pages = pages;
+	/* Pairs with stm_view_pages(). */
+	atomic_store_explicit(&view->pages, pages, memory_order_release);
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #ifndef STM_VIEW_H
 #define STM_VIEW_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +31,7 @@ struct stm_view {
 	const uint8_t *base;            /* the shared mapping that pages come from */
 	int memfd;
 	int uffd;
-	size_t pages;                   /* pages that exist: mapped and registered */
+	_Atomic size_t pages;           /* pages that exist: mapped and registered. Grows under the owner's feet */
 	uint64_t region_mask[STM_REGION_SLOTS / 64]; /* bit r % 512: region r may have a mapped page */
 	uint32_t region_pages[STM_REGION_SLOTS];     /* mapped pages behind that bit */
 	uint64_t shared, private;       /* pages now */
@@ -57,6 +58,11 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last);
 
 /* Map a SHARED page again that the kernel took back. 0 or -errno. */
 int stm_view_share_again(struct stm_view *view, size_t page);
+
+static inline size_t stm_view_pages(const struct stm_view *view)
+{
+	return atomic_load_explicit(&view->pages, memory_order_acquire);
+}
 
 static inline bool stm_view_has_region(const struct stm_view *view, unsigned int region)
 {
