@@ -103,7 +103,7 @@ $(2)/lib/%.o $(2)/uffd/%.o: private STM_CFLAGS := $(LIB_CFLAGS)
 define compile_$(2)
 	$$(call say,CC,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$($(2)-cc) $$(BASE_CFLAGS) $$(STM_CFLAGS) $$($(2)-flags) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$($(2)-cc) $$(BASE_CFLAGS) $$(STM_CFLAGS) $$(if $$(filter lib/%.c uffd/%.c,$$<),-include export.h) $$($(2)-flags) -MMD -MP -c -o $$@ $$<
 endef
 $(2)/lib/%.o: lib/%.c $(2)/flags
 	$$(compile_$(2))
@@ -136,14 +136,15 @@ endef
 
 SONAME := libuffdstm.so.$(MAJOR)
 SHARED := build/libuffdstm.so.$(VERSION)
+OUT := $(call dir_of,$(VARIANT))
 LIBRARIES := build/libuffdstm.so build/libuffdstm.a build/uffdstm.pc
-SAMPLES := $(stm-samples:%=build/tools/samples/%)
-BENCHES := $(stm-bench:%=build/tools/bench/%)
+SAMPLES := $(stm-samples:%=$(OUT)/tools/samples/%)
+BENCHES := $(stm-bench:%=$(OUT)/tools/bench/%)
 
 .PHONY: all lib samples benches selftests run bench check check-long check-mutants check-man \
 	deps install clean help FORCE
 all: lib samples benches selftests
-lib: $(LIBRARIES)
+lib: $(LIBRARIES) $(OUT)/libuffdstm.a
 samples: $(SAMPLES)
 benches: $(BENCHES)
 
@@ -173,16 +174,16 @@ build/uffdstm.pc: lib/uffdstm.pc.in $(HEADER) Makefile
 
 # ---- run and measure ----
 
-run: build/tools/samples/finddup
+run: $(OUT)/tools/samples/finddup
 	@FINDDUP=$(abspath $<) THREADS='$(THREADS)' INPUT='$(INPUT)' tools/samples/run_finddup
 
-bench: build/tools/bench/micro
-	@mkdir -p build/bench
-	@build/tools/bench/micro -o build/bench/micro.json $(BENCH_ARGS)
+bench: $(OUT)/tools/bench/micro
+	@mkdir -p $(OUT)/bench
+	@$< -o $(OUT)/bench/micro.json $(BENCH_ARGS)
 
 # ---- tests ----
 
-OUT := $(abspath $(call dir_of,$(VARIANT)))/selftests
+TESTDIR := $(abspath $(OUT))/selftests
 # The kernel's harness and runner, from KSELFTEST_DIR (a kernel tree) or Debian's linux-source package.
 ifdef KSELFTEST_DIR
 KSELFTEST := $(abspath $(KSELFTEST_DIR))/tools/testing/selftests
@@ -201,26 +202,26 @@ $(KSELFTEST)/lib.mk: | deps
 endif
 
 # libraries that tests link: the public one and, beside it, the one with all names for white-box tests
-PUBLIC_LIB := $(if $(filter default,$(VARIANT)),build/libuffdstm.so,$(call dir_of,$(VARIANT))/libuffdstm.a)
+PUBLIC_LIB := $(if $(filter default,$(VARIANT)),build/libuffdstm.so,$(OUT)/libuffdstm.a)
 WHITE_LIB := $(call dir_of,$(WHITE))/libuffdstm-internal.a
-make_tests = $(MAKE) -C selftests KSELFTEST=$(KSELFTEST) OUTPUT=$(OUT) TESTS='$(TESTS)' \
-	CC=$(call compiler_of,$(VARIANT)) UFFDSTM_CFLAGS='$($(call dir_of,$(VARIANT))-flags) $(USER_CFLAGS)' \
+make_tests = $(MAKE) -C selftests KSELFTEST=$(KSELFTEST) OUTPUT=$(TESTDIR) TESTS='$(TESTS)' \
+	CC=$(call compiler_of,$(VARIANT)) UFFDSTM_CFLAGS='$($(OUT)-flags) $(USER_CFLAGS)' \
 	UFFDSTM_LIB=$(abspath $(PUBLIC_LIB)) WHITE_CFLAGS='$($(call dir_of,$(WHITE))-flags) $(USER_CFLAGS)' \
 	WHITE_LIB=$(abspath $(WHITE_LIB))
 
 selftests: $(KSELFTEST)/lib.mk $(PUBLIC_LIB) $(WHITE_LIB)
-	@mkdir -p $(OUT)
+	@mkdir -p $(TESTDIR)
 	+$(Q)$(make_tests) all
 
 # Installed as `make kselftest-install` does it, then run by run_kselftest.sh. Scripts among the tests find
 # the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: selftests
-	@rm -rf $(OUT)/run && mkdir -p $(OUT)/run
-	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(OUT)/run/
-	+@$(make_tests) -s install INSTALL_PATH=$(OUT)/run/uffdstm
-	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(OUT)/run/kselftest-list.txt
+check: selftests build/libuffdstm.so
+	@rm -rf $(TESTDIR)/run && mkdir -p $(TESTDIR)/run
+	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(TESTDIR)/run/
+	+@$(make_tests) -s install INSTALL_PATH=$(TESTDIR)/run/uffdstm
+	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(TESTDIR)/run/kselftest-list.txt
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
-		selftests/run.sh $(OUT)/run
+		selftests/run.sh $(TESTDIR)/run
 
 check-man:
 	+@$(MAKE) check TESTS=man_test.sh
