@@ -4,7 +4,10 @@
 # cplusplus_test.sh - a C++ file that includes uffdstm.h compiles without a warning, and links.
 set -u
 
-: "${UFFDSTM_SRC:?set it to the source tree}" "${UFFDSTM_BUILD:?set it to the build folder}"
+if [ -z "${UFFDSTM_SRC:-}" ]; then
+	echo "1..0 # SKIP not run from the source tree (UFFDSTM_SRC)"
+	exit 4
+fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 

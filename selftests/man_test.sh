@@ -4,7 +4,10 @@
 # man_test.sh - every man page is clean for mandoc's lint, and every public function has one.
 set -u
 
-: "${UFFDSTM_SRC:?set it to the source tree}"
+if [ -z "${UFFDSTM_SRC:-}" ]; then
+	echo "1..0 # SKIP not run from the source tree (UFFDSTM_SRC)"
+	exit 4
+fi
 cd "$UFFDSTM_SRC/lib/man" || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
