@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * measure.c - run one copy of a workload with some pinned threads
+ *
+ * Each thread attaches, runs the warm-up, waits for the others, runs the
+ * measured span and waits again. Then thread 0 checks the structure against
+ * what all threads say that they did to it, warm-up included.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uffdstm.h>
+
+#include "bench.h"
+
+#define GATE_SPINS 100000       /* then yield: somebody else may need this CPU to arrive */
+
+struct worker {
+	pthread_t thread;
+	unsigned int id;
+	struct team *team;
+	struct tally tally;
+	uint64_t random;
+	uint64_t start, end;
+	uint64_t measured;
+};
+
+struct team {
+	struct copy *copy;
+	const struct measurement *m;
+	struct gate gate;
+	struct worker *workers;
+};
+
+void die(const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "micro: ");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+/* Once per process: the CPUs that it may use are read before the first thread is pinned. */
+static cpu_set_t cpus_allowed;
+static pthread_once_t cpus_once = PTHREAD_ONCE_INIT;
+
+static void cpus_read(void)
+{
+	if (sched_getaffinity(0, sizeof(cpus_allowed), &cpus_allowed))
+		die("sched_getaffinity: %m");
+}
+
+void pin(unsigned int i)
+{
+	unsigned int n;
+	cpu_set_t one;
+	int cpu = 0;
+
+	pthread_once(&cpus_once, cpus_read);
+	n = i % (unsigned int)CPU_COUNT(&cpus_allowed);
+	while (!CPU_ISSET(cpu, &cpus_allowed) || n--)
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof(one), &one))
+		die("sched_setaffinity to CPU %d: %m", cpu);
+}
+
+void library_start(size_t heap_size)
+{
+	struct stm_options options = STM_OPTIONS_INIT;
+	int ret;
+
+	options.heap_size = heap_size;
+	ret = stm_init(&options);
+	if (ret)
+		die("stm_init: %s", stm_strerror(ret));
+}
+
+void thread_attach(void)
+{
+	int ret = stm_thread_attach();
+
+	if (ret)
+		die("stm_thread_attach: %s", stm_strerror(ret));
+}
+
+static int compare(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double median(double *values, unsigned int n)
+{
+	qsort(values, n, sizeof(*values), compare);
+	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+void gate_wait(struct gate *gate)
+{
+	const unsigned int passed = atomic_load(&gate->passed);
+
+	if (atomic_fetch_add(&gate->arrived, 1) + 1 == gate->threads) {
+		atomic_store(&gate->arrived, 0);
+		atomic_store(&gate->passed, passed + 1);
+		return;
+	}
+	for (unsigned int i = 0; atomic_load(&gate->passed) == passed; i++) {
+		if (i > GATE_SPINS)
+			sched_yield();
+		else
+			__builtin_ia32_pause();
+	}
+}
+
+static void run_span(struct worker *worker, const struct span *span)
+{
+	struct copy *copy = worker->team->copy;
+	const struct workload *w = copy->workload;
+	const uint64_t share = span->ops / worker->team->m->threads;
+	const uint64_t limit = span->ops ? share : UINT64_MAX;
+	uint64_t done = 0, end;
+
+	worker->start = now();
+	end = span->ms ? worker->start + span->ms * (uint64_t)1000000 : UINT64_MAX;
+	do {
+		const uint64_t left = limit - done;
+		const unsigned int n = left < w->batch ? (unsigned int)left : w->batch;
+
+		copy->impl->run(w, copy->data, &worker->random, n, &worker->tally);
+		done += n;
+		worker->end = now();
+	} while (done < limit && worker->end < end);
+	worker->measured = done;
+}
+
+/* The structure must be whole, and hold what the threads of this measurement left in it. */
+static void check(struct team *team)
+{
+	struct copy *copy = team->copy;
+	const char *wrong;
+	uint64_t size = 0;
+
+	for (unsigned int i = 0; i < team->m->threads; i++) {
+		const struct tally *tally = &team->workers[i].tally;
+
+		copy->size += tally->inserted - tally->removed;
+		if (tally->wrong)
+			die("%s, %s: a read-all saw a wrong sum", copy->workload->name,
+			    copy->impl->name);
+	}
+	wrong = copy->impl->check(copy->workload, copy->data, &size);
+	if (wrong)
+		die("%s, %s: %s", copy->workload->name, copy->impl->name, wrong);
+	if (size != copy->size)
+		die("%s, %s: %llu nodes, but inserts and removes add up to %llu",
+		    copy->workload->name, copy->impl->name, (unsigned long long)size,
+		    (unsigned long long)copy->size);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *worker = arg;
+	struct team *team = worker->team;
+	const struct measurement *m = team->m;
+	int ret;
+
+	pin(worker->id);
+	ret = team->copy->impl->attach();
+	if (ret)
+		die("attach: %s", stm_strerror(ret));
+	run_span(worker, &m->warm_up);
+	gate_wait(&team->gate);
+	if (worker->id == 0 && m->at_start)
+		m->at_start(m->arg);
+	gate_wait(&team->gate);
+	run_span(worker, &m->run);
+	gate_wait(&team->gate);
+	if (worker->id == 0) {
+		if (m->at_end)
+			m->at_end(m->arg);
+		check(team);
+	}
+	gate_wait(&team->gate);
+	team->copy->impl->detach();
+	return NULL;
+}
+
+double measure(struct copy *copy, const struct measurement *m)
+{
+	struct worker *workers = calloc(m->threads, sizeof(*workers));
+	struct team team = {
+		.copy = copy, .m = m, .gate.threads = m->threads, .workers = workers
+	};
+	uint64_t start = UINT64_MAX, end = 0, ops = 0;
+
+	if (!workers)
+		die("no memory for %u threads", m->threads);
+	pthread_once(&cpus_once, cpus_read);
+	for (unsigned int i = 0; i < m->threads; i++) {
+		struct worker *worker = &workers[i];
+		int ret;
+
+		worker->id = i;
+		worker->team = &team;
+		worker->random = random_seed(m->seed * 64 + i);
+		ret = pthread_create(&worker->thread, NULL, worker_main, worker);
+		if (ret)
+			die("pthread_create: %s", strerror(ret));
+	}
+	for (unsigned int i = 0; i < m->threads; i++) {
+		pthread_join(workers[i].thread, NULL);
+		if (workers[i].start < start)
+			start = workers[i].start;
+		if (workers[i].end > end)
+			end = workers[i].end;
+		ops += workers[i].measured;
+	}
+	free(workers);
+	return (double)(end - start) / (double)ops;
+}
+
+static void *prepare_main(void *arg)
+{
+	struct copy *copy = arg;
+	const char *wrong;
+	int ret;
+
+	pin(0);
+	ret = copy->impl->attach();
+	if (ret)
+		die("attach: %s", stm_strerror(ret));
+	copy->data = copy->impl->prepare(copy->workload);
+	wrong = copy->impl->check(copy->workload, copy->data, &copy->size);
+	if (wrong)
+		die("%s, %s, new: %s", copy->workload->name, copy->impl->name, wrong);
+	copy->impl->detach();
+	return NULL;
+}
+
+/* In a thread of its own, so that all measuring threads come to it alike. */
+void copy_make(struct copy *copy, const struct impl *impl, const struct workload *w)
+{
+	pthread_t thread;
+	int ret;
+
+	*copy = (struct copy){ .impl = impl, .workload = w };
+	pthread_once(&cpus_once, cpus_read);
+	ret = pthread_create(&thread, NULL, prepare_main, copy);
+	if (ret)
+		die("pthread_create: %s", strerror(ret));
+	pthread_join(thread, NULL);
+	if (copy->size != w->size)
+		die("%s, %s: %llu nodes at the start instead of %u", w->name, impl->name,
+		    (unsigned long long)copy->size, w->size);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * workloads.h - all workloads of one implementation
+ *
+ * The includer names it as impl.h says.
+ */
+#include "impl.h"
+
+#include "set.h"
+#include "tree.h"
+#include "bank.h"
+
+static uintptr_t impl_prepare(const struct workload *w)
+{
+	const unsigned int range = 2 * w->size;
+	uint64_t random = random_seed(w->size);
+	uintptr_t data;
+
+	if (w->structure == BANK)
+		return bank_make(w->size);
+	data = w->structure == TREE ? tree_make() : chain_make(w->structure == LIST ? 1 : w->size);
+	for (unsigned int i = 0; i < w->size;) {
+		const long key = random_below(random_next(&random), range);
+
+		if (w->structure == TREE)
+			i += tree_insert((struct tree SHARED *)data, key);
+		else
+			i += chain_insert((struct chains SHARED *)data, key);
+	}
+	return data;
+}
+
+/* A loop for each structure, written once: the operations are calls with constant names. */
+#define RUN_SET(structure, prefix)                                                                 \
+	do {                                                                                       \
+		struct structure SHARED *set = (struct structure SHARED *)data;                    \
+		const unsigned int range = 2 * w->size;                                            \
+		/* of 2^32: below it an insert, below twice it a remove, else a look-up */         \
+		const uint64_t insert = ((uint64_t)w->percent << 32) / 200;                        \
+                                                                                                   \
+		for (unsigned int i = 0; i < n; i++) {                                             \
+			const uint64_t r = random_next(&state);                                    \
+			const long key = random_below(r, range);                                   \
+			const uint64_t kind = (uint32_t)r;                                         \
+                                                                                                   \
+			if (kind >= 2 * insert)                                                    \
+				prefix##_contains(set, key);                                       \
+			else if (kind < insert)                                                    \
+				tally->inserted += prefix##_insert(set, key);                      \
+			else                                                                       \
+				tally->removed += prefix##_remove(set, key);                       \
+		}                                                                                  \
+	} while (0)
+
+static void impl_run(const struct workload *w, uintptr_t data, uint64_t *random, unsigned int n,
+		     struct tally *tally)
+{
+	uint64_t state = *random;
+
+	tally->ops += n;
+	if (w->structure == TREE) {
+		RUN_SET(tree, tree);
+	} else if (w->structure != BANK) {
+		RUN_SET(chains, chain);
+	} else {
+		struct account SHARED *accounts = (struct account SHARED *)data;
+		const unsigned int size = w->size;
+		const long all = (long)size * BANK_OPENING;
+		const uint64_t sums = ((uint64_t)w->percent << 16) / 100;
+
+		for (unsigned int i = 0; i < n; i++) {
+			const uint64_t r = random_next(&state);
+
+			if ((uint16_t)r < sums)
+				tally->wrong += bank_sum(accounts, size) != all;
+			else
+				bank_transfer(accounts, random_below(r, size),
+					      random_below(r << 32, size), 1);
+		}
+	}
+	*random = state;
+}
+
+static const char *impl_check(const struct workload *w, uintptr_t data, uint64_t *size)
+{
+	if (w->structure == TREE)
+		return tree_check((struct tree SHARED *)data, size);
+	if (w->structure != BANK)
+		return chain_check((struct chains SHARED *)data, size);
+	*size = (uint64_t)bank_sum((struct account SHARED *)data, w->size);
+	if (*size != (uint64_t)w->size * BANK_OPENING)
+		return "the sum of the accounts has changed";
+	*size = w->size;
+	return bank_check((struct account SHARED *)data, w->size);
+}
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+const struct impl NAME(impl) = {
+	.name = STRING(IMPL),
+	.max_threads = MAX_THREADS,
+	.attach = impl_attach,
+	.detach = impl_detach,
+	.prepare = impl_prepare,
+	.run = impl_run,
+	.check = impl_check,
+};
