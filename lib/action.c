@@ -105,10 +105,10 @@ void stm_actions_aborted(struct stm_seg *seg)
 	size_t n;
 	struct stm_action *list = detach_list(seg, &n);
 
-	seg->aborting = true;
+	seg->heed |= STM_HEED_HOOKS;
 	for (size_t i = 0; i < n; i++)
 		take_back(&list[STM_MUTATED(UNDO_ORDER) ? i : n - 1 - i]);
-	seg->aborting = false;
+	seg->heed &= ~STM_HEED_HOOKS;
 	return_list(seg, list, n);
 }
 

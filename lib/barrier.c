@@ -25,15 +25,23 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 	return seg;
 }
 
-static void mark(struct stm_seg *seg, size_t granule, size_t count)
-{
-	uint32_t version = seg->version;
+typedef uint32_t four_markers __attribute__((__vector_size__(16), __aligned__(4), __may_alias__));
 
-	for (size_t i = 0; i < count; i++) {
-		seg->write_markers[granule + i] = version;
-		if (!STM_MUTATED(WRITE_NOT_READ))
-			seg->read_markers[granule + i] = version;
-	}
+static inline void set_markers(uint32_t *marker, size_t count, uint32_t version)
+{
+	four_markers four = { version, version, version, version };
+
+	for (; count >= 4; count -= 4, marker += 4)
+		*(four_markers *)marker = four;
+	for (; count; count--)
+		*marker++ = version;
+}
+
+static inline void mark(struct stm_seg *seg, size_t granule, size_t count)
+{
+	set_markers(seg->write_markers + granule, count, seg->version);
+	if (!STM_MUTATED(WRITE_NOT_READ))
+		set_markers(seg->read_markers + granule, count, seg->version);
 }
 
 static void no_log_memory(size_t bytes) __attribute__((__noreturn__, __cold__));
@@ -139,15 +147,13 @@ void stm__write_range(uintptr_t a, size_t len)
 
 void stm__read_range(uintptr_t a, size_t len)
 {
-	struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
-	size_t granule = (a - STM_HEAP) / STM_GRANULE;
-	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
-	uint32_t version = seg->version;
+	if (len) {
+		struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
+		size_t granule = (a - STM_HEAP) / STM_GRANULE;
+		size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
 
-	if (!len)
-		return;
-	for (; granule < end; granule++)
-		seg->read_markers[granule] = version;
+		set_markers(seg->read_markers + granule, end - granule, seg->version);
+	}
 }
 
 int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)

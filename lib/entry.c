@@ -27,6 +27,18 @@ static size_t align_up(size_t n, size_t to)
 	return (n + to - 1) / to * to;
 }
 
+/* @change may be negative, as a size_t wraps. */
+static void count_bytes(struct stm_seg *seg, size_t change)
+{
+	uint64_t bytes = atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) + change;
+
+	atomic_store_explicit(&seg->block_bytes, bytes, memory_order_relaxed);
+	if (bytes > stm_global.log_limit)
+		seg->heed |= STM_HEED_LOG;
+	else
+		seg->heed &= ~STM_HEED_LOG;
+}
+
 static struct stm_block *new_block(struct stm_seg *seg, size_t size)
 {
 	struct stm_block *block = aligned_alloc(64, align_up(sizeof(*block) + size, 64));
@@ -35,17 +47,13 @@ static struct stm_block *new_block(struct stm_seg *seg, size_t size)
 		return NULL;
 	block->size = size;
 	block->last = 0;
-	atomic_store_explicit(&seg->block_bytes,
-			      atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) + size,
-			      memory_order_relaxed);
+	count_bytes(seg, size);
 	return block;
 }
 
 static void delete_block(struct stm_seg *seg, struct stm_block *block)
 {
-	atomic_store_explicit(&seg->block_bytes,
-			      atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) - block->size,
-			      memory_order_relaxed);
+	count_bytes(seg, -block->size);
 	free(block);
 }
 
@@ -165,7 +173,8 @@ void stm_entry_published(struct stm_seg *seg, uint64_t position)
 		       align_up((size_t)(seg->tail - seg->block->bytes), 64);
 
 	seg->block->last = position;
-	if (unlikely(end + ENTRY_ROOM > seg->limit)) {
+	/* A block made for one large entry goes back at once, or small ones would keep it for long. */
+	if (unlikely(end + ENTRY_ROOM > seg->limit || seg->block->size != BLOCK_BYTES)) {
 		struct stm_block *block = usual_block(seg);
 
 		if (!block)
@@ -173,7 +182,7 @@ void stm_entry_published(struct stm_seg *seg, uint64_t position)
 				BLOCK_BYTES);
 		retire(seg);
 		seg->block = block;
-		seg->fold_due = true;
+		seg->attention |= STM_ATTEND_FOLD;
 		end = block->bytes;
 	}
 	begin_entry(seg, end);

@@ -122,16 +122,11 @@ static bool fold(struct stm_seg **holder)
 
 /* ---- sleeping segments ---- */
 
-static uint64_t activity(const struct stm_seg *seg)
-{
-	return seg->commits + seg->commits_read_only;
-}
-
 /* Fold lock held, and the segment is ours: TAKEN, and seen IDLE since. */
 static void serve(struct stm_seg *seg)
 {
-	if (activity(seg) != seg->idle_since) {
-		seg->idle_since = activity(seg);
+	if (seg->version != seg->idle_since) {
+		seg->idle_since = seg->version;
 		seg->idle_visits = 0;
 	} else {
 		seg->idle_visits++;
@@ -225,11 +220,6 @@ void stm_unpark(struct stm_seg *seg)
 
 /* ---- a log that is too long ---- */
 
-static bool too_long(struct stm_seg *seg)
-{
-	return atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) > stm_global.log_limit;
-}
-
 #define WAIT_NS 100000                  /* one turn: long against a commit, short against what is waited for */
 
 /*
@@ -245,7 +235,7 @@ void stm_log_throttle(struct stm_seg *seg)
 		try_fold(seg, 0);
 		STM_POINT(THROTTLE);
 		stm_entry_reap(seg);
-		if (!too_long(seg))
+		if (!(seg->heed & STM_HEED_LOG))
 			return;
 		if (!STM_MUTATED(THROTTLE) &&
 		    atomic_load_explicit(&stm_global.folded, memory_order_acquire) == seg->snapshot)

@@ -120,10 +120,15 @@ enum stm_run_state { STM_IDLE, STM_RUNNING };
 enum stm_taken { STM_FREE, STM_TAKEN, STM_PARKED };
 enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 
-/* stm_seg.attention: what the end of a transaction must look at besides what it wrote. */
+/* stm_seg.attention */
 #define STM_ATTEND_PENDING 1u           /* its slot in the log is PENDING */
 #define STM_ATTEND_ACTIONS 2u           /* hooks, saves, malloc */
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
+#define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
+
+/* stm_seg.heed */
+#define STM_HEED_LOG 1u                 /* more log memory than the limit */
+#define STM_HEED_HOOKS 2u               /* abort hooks are running: no transaction */
 
 #define STM_NO_PIN UINT64_MAX
 
@@ -139,17 +144,16 @@ struct stm_seg {
 	/* The owner's, used by every transaction. The first two: see checkpoint.S. */
 	struct stm_checkpoint checkpoint;
 	uint32_t depth;                 /* nesting; 0: not in a transaction */
-	uint32_t attention;
+	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
 	uint32_t first, version;        /* the versions of this transaction: a run, see DESIGN 3 */
 	struct stm_hot *hot;
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
 	const struct stm_site *site;
 	uint32_t runs;                  /* of the entry in the making */
+	uint32_t attention;             /* what the end must look at besides: STM_ATTEND_* */
 	unsigned int attempt;           /* failed attempts of this transaction */
 	int outcome;
-	bool aborting;                  /* abort hooks are running */
-	bool fold_due;                  /* a block or chunk was used up */
 
 	/* What this transaction wrote: an entry in the making, its bytes still to come, and the old bytes. */
 	struct stm_entry *entry;
@@ -158,7 +162,7 @@ struct stm_seg {
 	uint64_t extends;               /* the granule that would extend it, plus STM_FRESH; or STM_NOTHING */
 	uint8_t *undo, *undo_tail, *undo_limit; /* the undo log: old bytes of all runs that are not fresh, in order */
 	uint32_t *read_markers, *write_markers; /* by granule */
-	uint64_t commits, commits_read_only;
+	uint64_t commits;
 
 	enum stm_inevitable inevitable;
 	unsigned int id;
@@ -178,6 +182,7 @@ struct stm_seg {
 	uint64_t aborts[STM_ABORT_REASONS];
 	uint64_t faults[STM_FAULT_KINDS];
 	uint64_t inevitables, log_waits, calls;
+	uint64_t versions_renewed;      /* versions used before the last wrap: each attempt takes one */
 
 	uint8_t *start;                 /* the reservation; its %gs base */
 
@@ -189,7 +194,7 @@ struct stm_seg {
 	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
 	_Atomic bool attached;
 	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
-	uint64_t idle_since;            /* helpers': commits + reads at the last visit */
+	uint32_t idle_since;            /* helpers': its version at the last visit */
 	unsigned int idle_visits;       /* helpers': visits since it last ran */
 };
 

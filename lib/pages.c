@@ -290,12 +290,20 @@ static struct stm_seg *segment_at(uintptr_t address, size_t *offset)
 static void explain(const struct stm_seg *seg, size_t offset, bool write)
 {
 	const char *verb = write ? "write" : "read";
+	size_t pointer = offset;
 
+	/* A barrier touches the marker first: tell the pointer that it was for. */
+	if (offset < STM_HOT)
+		verb = write ? "write or stm_read" : "read";
+	if (offset >= STM_WRITE_MARKERS && offset - STM_WRITE_MARKERS < STM_HOT / 4) {
+		verb = "stm_write";
+		pointer = (offset - STM_WRITE_MARKERS) * 4;
+	}
 	if (seg != stm__self)
 		stm_complain("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()", verb,
 			     offset);
-	else if (offset < STM_HOT)
-		stm_complain("%s through a null STM pointer, plus %zu bytes", verb, offset);
+	else if (pointer < STM_HOT)
+		stm_complain("%s through a null STM pointer, or a field of it: offset %zu", verb, pointer);
 	else
 		stm_complain("%s at segment offset %#zx: an STM pointer that is not into the heap, or its barrier",
 			     verb, offset);
@@ -311,8 +319,8 @@ bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 
 	if (!seg) {
 		/* Without an attached segment the %gs base is 0, and the address is the pointer itself. */
-		if (!self && address - STM_HEAP < stm_global.heap_limit)
-			stm_complain("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()",
+		if (!self && (address - STM_HEAP < stm_global.heap_limit || address - STM_HOT < STM_PAGE))
+			stm_complain("%s through an STM pointer (address %#zx): this thread is not attached: call stm_thread_attach()",
 				     write ? "write" : "read", (size_t)address);
 		return false;
 	}

@@ -53,8 +53,8 @@ static inline unsigned int stm_class_of(size_t size)
 }
 
 /*
- * Is @offset, in a chunk, where a block starts? It is a multiple of the size iff offset / size has no
- * fraction: 32 bits of it, off by less than 1 / size for all offsets in a chunk.
+ * Is @offset, in a chunk, where a block starts? It is a multiple of the size iff offset / size has
+ * no fraction: 32 bits of it, off by less than 1 / size for all offsets in a chunk.
  */
 static inline bool stm_class_has(const struct stm_class *class, uint32_t offset)
 {

@@ -19,6 +19,7 @@
 
 _Static_assert(offsetof(struct stm_seg, checkpoint) == 0 && offsetof(struct stm_seg, depth) == 64,
 	       "checkpoint.S knows these offsets");
+_Static_assert(offsetof(struct stm_seg, version) == offsetof(struct stm_seg, first) + 4, "begin stores both at once");
 _Static_assert(sizeof(struct stm_slot) == 64, "a slot is one cache line");
 _Static_assert(sizeof(struct stm_run) == 8, "two single granules make an entry of one line");
 

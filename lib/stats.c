@@ -18,8 +18,13 @@
 
 static void add_segment(struct stm_stats *all, struct stm_seg *seg)
 {
+	/* Each attempt took a version: what neither wrote, nor failed, nor runs, only read. */
+	uint64_t only_read = seg->versions_renewed + seg->version - seg->commits - !!seg->depth;
+
+	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
+		only_read -= seg->aborts[i];
 	all->commits += seg->commits;
-	all->commits_read_only += seg->commits_read_only;
+	all->commits_read_only += only_read;
 	all->inevitable += seg->inevitables;
 	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
 		all->aborts[i] += seg->aborts[i];
@@ -106,7 +111,8 @@ const char *stm_version(void)
 
 const char *stm_strerror(int error)
 {
-	switch (error < 0 ? -error : error) {
+	error = error < 0 ? (int)-(unsigned int)error : error;
+	switch (error) {
 	case 0:
 		return "success";
 	case ENXIO:
@@ -126,7 +132,7 @@ const char *stm_strerror(int error)
 	case ENOSYS:
 		return "this kernel lacks a system call that the library needs";
 	default: {
-		const char *text = strerrordesc_np(error < 0 ? -error : error);
+		const char *text = strerrordesc_np(error);
 
 		return text ? text : "unknown error";
 	}

@@ -40,11 +40,6 @@ struct stm_seg *stm_tx_self(const char *call)
 
 /* ---- the end of an attempt ---- */
 
-static void set_version(struct stm_seg *seg, uint32_t version)
-{
-	seg->hot->version = version | (uint64_t)version << 32;
-}
-
 static void leave_running(struct stm_seg *seg)
 {
 	seg->depth = 0;
@@ -91,12 +86,13 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 {
 	uint32_t attention = seg->attention;
 
+	/* A fold that is due stays due. */
 	undo(seg);
 	if (attention & STM_ATTEND_PENDING)
 		empty_pending(seg);
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
-	seg->attention = 0;
+	seg->attention = attention & STM_ATTEND_FOLD;
 	seg->aborts[reason]++;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
@@ -113,7 +109,8 @@ static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 	if (stm_empty(seg->read_markers, len) || stm_empty(seg->write_markers, len))
 		stm_die("madvise(MADV_DONTNEED): cannot clear the markers");
 	seg->calls += 2;
-	seg->version = 1;
+	seg->versions_renewed += seg->version;
+	seg->version = 0;
 }
 
 static bool take_pending(struct stm_seg *seg);
@@ -129,28 +126,38 @@ static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
 		stm_die("begin: a transaction that has read nothing conflicts");
 }
 
-static int start(struct stm_seg *seg)
+static __attribute__((__noinline__)) void heed(struct stm_seg *seg)
 {
-	stm_run(seg);
-	stm_advance(seg);
-	if (unlikely(atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) > stm_global.log_limit))
+	if (seg->heed & STM_HEED_HOOKS)
+		stm_die("begin: an abort hook must not run transactions");
+	if (seg->heed & STM_HEED_LOG)
 		stm_log_throttle(seg);
+}
+
+static inline int start(struct stm_seg *seg)
+{
+	uint64_t version;
+
+	stm_run(seg);
+	if (stm_is_published(atomic_load_explicit(&seg->slot->entry, memory_order_acquire)))
+		stm_advance(seg);
+	if (unlikely(seg->heed))
+		heed(seg);
 	if (unlikely(seg->version >= VERSION_LAST))
 		renew_versions(seg);
-	seg->first = ++seg->version;
+	version = seg->version + (uint64_t)1;
+	version |= version << 32;
+	memcpy(&seg->first, &version, sizeof(version)); /* first and version, which is the next word */
+	seg->hot->version = version;
 	seg->depth = 1;
-	set_version(seg, seg->version);
-	if (unlikely(seg->attempt >= stm_global.attempts_limit))
-		get_right_of_way(seg);
 	return 1;
 }
 
 int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg)
 {
-	if (unlikely(seg->aborting))
-		stm_die("begin: an abort hook must not run transactions");
 	seg->site = site;
 	seg->attempt = 0;
+	seg->outcome = 0;
 	return start(seg);
 }
 
@@ -197,7 +204,10 @@ void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
 	seg->attempt++;
 	back_off(seg);
 	forget_frames();
-	stm__resume(seg, start(seg));
+	start(seg);
+	if (unlikely(seg->attempt >= stm_global.attempts_limit))
+		get_right_of_way(seg);
+	stm__resume(seg, 1);
 }
 
 /* ---- commit ---- */
@@ -296,7 +306,7 @@ static inline void provide_after(struct stm_seg *seg, uint64_t position)
 {
 	if (unlikely((position + 1) % STM_CHUNK_SLOTS == 0)) {
 		provide_next(position);
-		seg->fold_due = true;
+		seg->attention |= STM_ATTEND_FOLD;
 	}
 }
 
@@ -317,6 +327,15 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 			if (unlikely(conflict))
 				return false;
 		}
+#if STM_MUTANT == 3
+		if (!(seg->attention & STM_ATTEND_PENDING)) {
+			if (atomic_flag_test_and_set(&inevitable_flag)) {
+				sched_yield();
+				continue;
+			}
+			atomic_flag_clear(&inevitable_flag); /* nobody is: publish, then */
+		}
+#endif
 		STM_POINT(VALIDATED);
 		provide_after(seg, position);
 		if (unlikely(seg->attention & STM_ATTEND_PENDING)) {
@@ -332,13 +351,6 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 			seg->inevitable = STM_UNDOABLE;
 			break;
 		}
-#if STM_MUTANT == 3
-		if (atomic_flag_test_and_set(&inevitable_flag)) {
-			sched_yield();
-			continue;
-		}
-		atomic_flag_clear(&inevitable_flag);
-#endif
 		if (atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
 			seg->calls++;
 			stm_pending_wait(slot);
@@ -368,27 +380,22 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 		empty_pending(seg); /* it wrote nothing */
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_committed(seg);
-	if (seg->fold_due) {
-		seg->fold_due = false;
+	if (attention & STM_ATTEND_FOLD)
 		stm_fold_try(seg);
-	}
 	seg->attention = 0;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
 		stm_actions_committed(seg);
 }
 
-static void commit(struct stm_seg *seg)
+static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 {
 	if (seg->runs) {
 		if (unlikely(!publish(seg)))
 			stm_tx_restart(seg, STM_ABORT_CONFLICT);
 		seg->commits++;
-	} else {
-		seg->commits_read_only++;
 	}
-	seg->outcome = 0;
-	if (unlikely(seg->attention | seg->fold_due))
+	if (unlikely(seg->attention))
 		attend(seg);
 	else
 		leave_running(seg);
@@ -401,10 +408,12 @@ void stm__leave(int *run)
 	(void)run;
 	if (unlikely(!seg || !seg->depth)) /* cancelled */
 		return;
-	if (likely(seg->depth == 1))
+	if (unlikely(seg->depth > 1))
+		seg->depth--;
+	else if (seg->runs | seg->attention)
 		commit(seg);
 	else
-		seg->depth--;
+		leave_running(seg);
 }
 
 int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
