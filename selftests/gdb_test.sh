@@ -9,7 +9,6 @@
 # the %gs base of the main thread.
 set -u
 
-: "${UFFDSTM_SRC:?set it to the source tree}" "${UFFDSTM_BUILD:?set it to the build folder}"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
@@ -25,6 +24,8 @@ debug()
 	gdb -nx -batch -iex "set debuginfod enabled off" -iex "set pagination off" -iex "set width 0" "$@" </dev/null
 }
 
+[ -n "${UFFDSTM_SRC:-}" ] || skip "not run from the source tree (UFFDSTM_SRC)"
+: "${UFFDSTM_BUILD:?set it to the build folder}"
 command -v gdb >/dev/null || skip "gdb is not installed"
 debug -ex "python print('scripts work')" 2>&1 | grep -q "scripts work" ||
 	skip "this gdb has no Python"
