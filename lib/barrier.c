@@ -120,14 +120,17 @@ static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len)
 	}
 }
 
-/* Called by the inlined barrier, which has seen a granule that is not logged. The usual one is alone on a private page. */
+/*
+ * Called by the inlined barrier, for a range of which some granules are not logged, or that it has not looked at. The
+ * usual one is one granule of a private page.
+ */
 void stm__write_slow(uintptr_t a, size_t len)
 {
 	struct stm_seg *seg = stm__self;
 	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
 
 	if (likely(seg && seg->depth && offset < stm_view_pages(&seg->view) * STM_PAGE &&
-		   (offset + len - 1) / STM_GRANULE == granule &&
+		   (offset + len - 1) / STM_GRANULE == granule && seg->write_markers[granule] != seg->version &&
 		   seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))) {
 		append(seg, granule, 1, 0);
 		__builtin_memcpy(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, STM_GRANULE);
