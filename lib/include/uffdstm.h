@@ -10,7 +10,7 @@
  *
  *	static int move(void *arg)
  *	{
- *		struct account STM *a = ..., STM *b = ...;
+ *		struct account STM *a = ..., *b = ...;
  *		STM_SET(a->balance, STM_GET(a->balance) - 10);
  *		STM_SET(b->balance, STM_GET(b->balance) + 10);
  *		return 0;
@@ -87,7 +87,7 @@ struct stm_options {
 	unsigned int segments;  /* threads attached at once: 1 .. 64; default 64 */
 	unsigned int cluster;   /* pages mapped by one fault: a power of two, 1 .. 512; default 16 */
 	unsigned int attempts;  /* failed attempts after which a transaction gets right of way; default 8 */
-	size_t log_limit;       /* bytes of commit log not yet folded, per segment, past which begins wait; default 64 MiB */
+	size_t log_limit;       /* bytes of commit log per segment, not yet folded, past which begins wait: 4 MiB or more; default 64 MiB */
 };
 
 #define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0 }
@@ -140,6 +140,7 @@ const char *stm_strerror(int error);
  * For SIGBUS and SIGSEGV it sets what happens to faults that are not the heap's; for other
  * signals it is sigaction(2). SIGBUS is taken out of sa_mask. 0 or -errno.
  */
+struct sigaction;
 int stm_sigaction(int signum, const struct sigaction *act, struct sigaction *old);
 
 /* ---- transactions ---- */
@@ -233,7 +234,7 @@ int stm_become_inevitable(const char *why);
  * of registration; or each time an attempt of it is undone, newest first.
  *
  * The hooks run outside the transaction. A commit hook may run transactions, an abort hook may not.
- * 0; -EPERM: not in a transaction. -ENOMEM.
+ * 0; -EPERM: not in a transaction. -EINVAL: @fn is NULL. -ENOMEM.
  */
 int stm_on_commit(void (*fn)(void *arg), void *arg);
 int stm_on_abort(void (*fn)(void *arg), void *arg);
@@ -241,7 +242,7 @@ int stm_on_abort(void (*fn)(void *arg), void *arg);
 /*
  * stm_save - remember @len bytes of ordinary memory at @p, and put them back if this attempt aborts.
  *
- * 0; -EPERM: not in a transaction. -ENOMEM: nothing is remembered.
+ * 0; -EPERM: not in a transaction. -EINVAL: @p is NULL. -ENOMEM: nothing is remembered.
  */
 int stm_save(void *p, size_t len);
 
@@ -393,14 +394,15 @@ int stm_memcmp_out(const volatile void STM *a, const void *b, size_t len);
 
 /*
  * stm_prefault - map the pages of @len bytes at @p, so that a system call can read them. In a transaction.
- * 0; -EPERM: not in a transaction.
+ * 0; -EPERM: not in a transaction. -EFAULT: not in the heap.
  */
 int stm_prefault(const volatile void STM *p, size_t len);
 
 /*
  * stm_pread, stm_pwrite - pread(2) into the heap, pwrite(2) from it, barriers included. In a transaction;
  * stm_pwrite() of an inevitable one, or it may happen more than once. Offset -1 means read(2) and write(2).
- * What the system call returned, or -errno.
+ * What the system call returned, or -errno; -EPERM: not in a transaction. A range that is not in the heap
+ * stops the process, as with any barrier.
  */
 ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset);
 ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset);

@@ -19,15 +19,18 @@ void stm__write_slow(uintptr_t a, size_t len);
 void stm__check_read(uintptr_t a, size_t len);
 void stm__check_write(uintptr_t a, size_t len);
 
-typedef uint32_t __attribute__((__may_alias__)) stm__u32;
-typedef uint64_t __attribute__((__may_alias__, __aligned__(4))) stm__u64;
+/* Types of their own, so that a marker store does not make the compiler load the version again. */
+struct stm__marker1 { uint32_t version; };
+struct stm__marker2 { uint64_t version; } __attribute__((__packed__, __aligned__(4)));
 
 #define STM__ALWAYS_INLINE static inline __attribute__((__always_inline__))
 #define STM__MARKER(a) (((uintptr_t)(a) >> 4) << 2)
-#define STM__SET1(m) (*(stm__u32 STM *)(m) = (stm__u32)STM_HOT_FIELD(version))
-#define STM__SET2(m) (*(stm__u64 STM *)(m) = STM_HOT_FIELD(version))
-#define STM__NOT1(m) (*(stm__u32 STM *)(STM_WRITE_MARKERS + (m)) != (stm__u32)STM_HOT_FIELD(version))
-#define STM__NOT2(m) (*(stm__u64 STM *)(STM_WRITE_MARKERS + (m)) != STM_HOT_FIELD(version))
+#define STM__SET1(m) (((struct stm__marker1 STM *)(m))->version = (uint32_t)STM_HOT_FIELD(version))
+#define STM__SET2(m) (((struct stm__marker2 STM *)(m))->version = STM_HOT_FIELD(version))
+#define STM__NOT1(m)                                                    \
+	(((struct stm__marker1 STM *)(STM_WRITE_MARKERS + (m)))->version != (uint32_t)STM_HOT_FIELD(version))
+#define STM__NOT2(m) \
+	(((struct stm__marker2 STM *)(STM_WRITE_MARKERS + (m)))->version != STM_HOT_FIELD(version))
 
 /* @align: what the address is known to be a multiple of. Constant lengths fold all branches away. */
 STM__ALWAYS_INLINE void stm__read(uintptr_t a, size_t len, size_t align)
@@ -102,8 +105,17 @@ STM__ALWAYS_INLINE void stm_write_range(volatile void STM *p, size_t len)
 }
 
 /* One object, barrier and access together: STM_SET(n->count, STM_GET(n->count) + 1). */
-#define STM_GET(x) (*({ __typeof__(&(x)) stm__p = &(x); stm_read(stm__p); stm__p; }))
-#define STM_SET(x, v) \
-	((void)({ __typeof__(&(x)) stm__p = &(x); stm_write(stm__p); *stm__p = (v); }))
+#define STM_GET(x)                                              \
+	(__extension__({                                        \
+		__typeof__(&(x)) stm__p = &(x);                 \
+		stm_read(stm__p);                               \
+		*stm__p;                                        \
+	}))
+#define STM_SET(x, v)                                           \
+	((void)__extension__({                                  \
+		__typeof__(&(x)) stm__to = &(x);                \
+		stm_write(stm__to);                             \
+		*stm__to = (v);                                 \
+	}))
 
 #endif

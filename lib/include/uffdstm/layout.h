@@ -48,6 +48,9 @@ struct stm_hot {
 #define STM_NO_VERSION (~(uint64_t)0)    /* no marker ever equals it */
 
 #ifndef __cplusplus
+#if defined(__STRICT_ANSI__) && !defined(__clang__)
+#error "uffdstm needs named address spaces, which gcc has with -std=gnu11 (or later), not with -std=c11"
+#endif
 #ifndef __SEG_GS
 #error "uffdstm needs __seg_gs: gcc >= 12 or clang >= 14 on x86-64"
 #endif
