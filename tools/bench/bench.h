@@ -32,6 +32,7 @@ extern const struct workload workloads[WORKLOADS];
 /* What operations found and did, for the check after them. */
 struct tally {
 	uint64_t ops;
+	uint64_t found;         /* look-ups that did: read so that no compiler leaves them out */
 	uint64_t inserted;
 	uint64_t removed;
 	uint64_t wrong;         /* read-alls that saw another sum than the bank's */
@@ -42,12 +43,15 @@ struct impl {
 	unsigned int max_threads;
 	int (*attach)(void);    /* in each thread that uses the rest; 0 or -errno */
 	void (*detach)(void);
+	void (*reset)(void);    /* start with new memory, all copies are gone; no thread attached */
 	uintptr_t (*prepare)(const struct workload *w);
 	void (*run)(const struct workload *w, uintptr_t data, uint64_t *random, unsigned int n,
 		    struct tally *tally);
 	/* NULL, or what is wrong with the structure; *@size: its nodes, or the bank's sum. */
 	const char *(*check)(const struct workload *w, uintptr_t data, uint64_t *size);
 };
+
+#define WORKLOAD_HEAP ((size_t)64 << 20)
 
 extern const struct impl impl_seq, impl_mutex, impl_stm;
 

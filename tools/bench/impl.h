@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <string.h>
 
 #include "bench.h"
 
@@ -43,6 +44,12 @@
 #define FREE(p) stm_free(p)
 #define ATOMIC STM_ATOMIC
 
+static void impl_reset(void)
+{
+	stm_fini();
+	library_start(WORKLOAD_HEAP);
+}
+
 static int impl_attach(void)
 {
 	return stm_thread_attach();
@@ -64,10 +71,15 @@ static void impl_detach(void)
 #define GET(x) (x)
 #define SET(x, v) ((void)((x) = (v)))
 #define ALLOC(type) ((type *)pool_alloc(&pool, sizeof(type)))
-#define ALLOC_ZERO(len) pool_alloc(&pool, len)
+#define ALLOC_ZERO(len) memset(pool_alloc(&pool, len), 0, len)
 #define FREE(p) pool_free(&pool, p, sizeof(*(p)))
 
 static struct pool pool;
+
+static void impl_reset(void)
+{
+	pool_reset(&pool);
+}
 
 static int impl_attach(void)
 {

@@ -152,16 +152,20 @@ static void check(struct team *team)
 {
 	struct copy *copy = team->copy;
 	const char *wrong;
-	uint64_t size = 0;
+	uint64_t size = 0, found = 0, ops = 0;
 
 	for (unsigned int i = 0; i < team->m->threads; i++) {
 		const struct tally *tally = &team->workers[i].tally;
 
 		copy->size += tally->inserted - tally->removed;
+		found += tally->found;
+		ops += tally->ops;
 		if (tally->wrong)
 			die("%s, %s: a read-all saw a wrong sum", copy->workload->name,
 			    copy->impl->name);
 	}
+	if (found > ops)
+		die("%s, %s: more found than looked for", copy->workload->name, copy->impl->name);
 	wrong = copy->impl->check(copy->workload, copy->data, &size);
 	if (wrong)
 		die("%s, %s: %s", copy->workload->name, copy->impl->name, wrong);

@@ -45,7 +45,6 @@ static __attribute__((__noinline__)) void *pool_grow(struct pool *pool, size_t s
 	return p;
 }
 
-/* Zeroed at its first use only. */
 static inline void *pool_alloc(struct pool *pool, size_t size)
 {
 	const size_t i = size / POOL_ALIGN;
@@ -64,6 +63,14 @@ static inline void pool_free(struct pool *pool, void *p, size_t size)
 
 	block->next = pool->free[size / POOL_ALIGN];
 	pool->free[size / POOL_ALIGN] = block;
+}
+
+/* Everything is free again, in its first order. */
+static inline void pool_reset(struct pool *pool)
+{
+	char *start = pool->end ? pool->end - POOL_ARENA : NULL;
+
+	*pool = (struct pool){ .next = start, .end = pool->end };
 }
 
 #endif

@@ -97,7 +97,7 @@ int idle_run(const struct settings *s)
 	double ns[IDLE_COUNTS][5], base = 0;
 	struct copy copy;
 
-	library_start(64 * MIB);
+	impl_stm.reset();
 	copy_make(&copy, &impl_stm, bank);
 	for (unsigned int round = 0; round < rounds; round++)
 		for (unsigned int i = 0; i < IDLE_COUNTS; i++)

@@ -13,7 +13,6 @@
 
 #include "bench.h"
 
-#define STEADY_HEAP ((size_t)256 << 20)
 #define STEADY_OPS 1000000u
 #define STEADY_BAR (STEADY_OPS / 10000)
 
@@ -55,7 +54,6 @@ static void at_end(void *arg)
 
 int steady_run(const struct settings *s)
 {
-	library_start(STEADY_HEAP);
 	printf("\nsteady state: 2 threads, %u transactions after %u to warm up; "
 	       "asked: at most %u of each\n"
 	       "%-16s %12s %18s %13s\n",
@@ -77,6 +75,7 @@ int steady_run(const struct settings *s)
 
 		if (!selected(s, &workloads[i]))
 			continue;
+		impl_stm.reset();
 		copy_make(&copy, &impl_stm, &workloads[i]);
 		measure(&copy, &m);
 		faults = counts[1].kernel_faults - counts[0].kernel_faults;

@@ -5,7 +5,9 @@
  * A round measures every combination of workload, implementation and threads
  * once, the implementations of one workload one after the other, in an order
  * that moves on with each round. So a slow minute of the machine hits all of
- * them. What is printed are medians over the rounds, and ratios of medians.
+ * them. Each measurement has a copy of its own, built in empty memory in each
+ * round, so all start from the same layout. What is printed are medians over the rounds, and
+ * ratios of medians.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -18,7 +20,6 @@
 
 #include "bench.h"
 
-#define TABLE_HEAP ((size_t)256 << 20)
 #define WARM_UP_MS 40
 
 enum column { SEQ, MUTEX1, MUTEX2, STM1, STM2, COLUMNS };
@@ -42,7 +43,6 @@ struct cell {
 
 struct row {
 	const struct workload *workload;
-	struct copy seq, mutex, stm;
 	struct cell cells[COLUMNS];
 	uint64_t commits, aborts;       /* of stm 2 */
 };
@@ -72,11 +72,6 @@ static const struct {
 
 #define SEQ_REACH 1.6           /* two threads' speed over sequential code to reach for */
 
-static struct copy *row_copy(struct row *row, enum column column)
-{
-	return column == SEQ ? &row->seq : column <= MUTEX2 ? &row->mutex : &row->stm;
-}
-
 static bool column_selected(const struct settings *s, enum column column)
 {
 	return !s->impl || !strcmp(s->impl, columns[column].impl->name);
@@ -104,7 +99,7 @@ static void stats_end(void *arg)
 }
 
 static void measure_cell(const struct settings *s, struct row *row, enum column column,
-			 unsigned int round)
+			 struct copy *copy, unsigned int round)
 {
 	struct measurement m = {
 		.warm_up.ms = WARM_UP_MS,
@@ -118,7 +113,26 @@ static void measure_cell(const struct settings *s, struct row *row, enum column 
 		m.at_end = stats_end;
 		m.arg = row;
 	}
-	row->cells[column].ns[round] = measure(row_copy(row, column), &m);
+	row->cells[column].ns[round] = measure(copy, &m);
+}
+
+static void measure_row(const struct settings *s, struct row *row, unsigned int round)
+{
+	struct copy copies[COLUMNS];
+
+	for (int c = 0; c < COLUMNS; c++) {
+		if (!column_selected(s, c))
+			continue;
+		if (!c || columns[c].impl != columns[c - 1].impl)
+			columns[c].impl->reset();
+		copy_make(&copies[c], columns[c].impl, row->workload);
+	}
+	for (unsigned int c = 0; c < COLUMNS; c++) {
+		const enum column column = (c + round) % COLUMNS;
+
+		if (column_selected(s, column))
+			measure_cell(s, row, column, &copies[column], round);
+	}
 }
 
 static void summarise(const struct settings *s, struct row *row)
@@ -285,7 +299,6 @@ int table_run(const struct settings *s)
 	struct row rows[WORKLOADS] = { 0 };
 	unsigned int n = 0;
 
-	library_start(TABLE_HEAP);
 	for (unsigned int i = 0; i < WORKLOADS; i++) {
 		struct row *row = &rows[n];
 
@@ -293,10 +306,6 @@ int table_run(const struct settings *s)
 			continue;
 		n++;
 		row->workload = &workloads[i];
-		copy_make(&row->seq, &impl_seq, &workloads[i]);
-		copy_make(&row->mutex, &impl_mutex, &workloads[i]);
-		if (column_selected(s, STM1))
-			copy_make(&row->stm, &impl_stm, &workloads[i]);
 		for (int c = 0; c < COLUMNS; c++) {
 			row->cells[c].ns = calloc(s->rounds, sizeof(double));
 			if (!row->cells[c].ns)
@@ -308,12 +317,7 @@ int table_run(const struct settings *s)
 	for (unsigned int round = 0; round < s->rounds; round++) {
 		for (unsigned int i = 0; i < n; i++) {
 			progress(s, &rows[i], round);
-			for (unsigned int c = 0; c < COLUMNS; c++) {
-				const enum column column = (c + round) % COLUMNS;
-
-				if (column_selected(s, column))
-					measure_cell(s, &rows[i], column, round);
-			}
+			measure_row(s, &rows[i], round);
 		}
 	}
 	if (!s->quiet && isatty(STDERR_FILENO))

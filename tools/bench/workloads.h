@@ -44,7 +44,7 @@ static uintptr_t impl_prepare(const struct workload *w)
 			const uint64_t kind = (uint32_t)r;                                         \
                                                                                                    \
 			if (kind >= 2 * insert)                                                    \
-				prefix##_contains(set, key);                                       \
+				tally->found += prefix##_contains(set, key);                       \
 			else if (kind < insert)                                                    \
 				tally->inserted += prefix##_insert(set, key);                      \
 			else                                                                       \
@@ -100,6 +100,7 @@ static const char *impl_check(const struct workload *w, uintptr_t data, uint64_t
 const struct impl NAME(impl) = {
 	.name = STRING(IMPL),
 	.max_threads = MAX_THREADS,
+	.reset = impl_reset,
 	.attach = impl_attach,
 	.detach = impl_detach,
 	.prepare = impl_prepare,
