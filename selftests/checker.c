@@ -77,6 +77,7 @@ struct place {
 struct run {
 	struct checker_model *model;
 	const struct history *histories;
+	unsigned int threads;
 	struct place *places;
 	struct link *links;
 	uint64_t first, end;
@@ -140,6 +141,25 @@ static void remember(struct run *run, uint64_t *word, uint8_t *key)
 		(struct change){ word, key, word ? *word : *key };
 }
 
+/* For whoever looks for the cause: where the value came from. */
+static void say_writers(const struct run *run, uint64_t index, uint64_t value)
+{
+	for (unsigned int t = 0; t < run->threads; t++) {
+		const struct history *history = &run->histories[t];
+
+		for (size_t i = 0; i < history->attempts_n; i++) {
+			const struct history_attempt *attempt = &history->attempts[i];
+			const struct history_event *event = &history->events[attempt->first];
+
+			for (uint32_t k = 0; k < attempt->events; k++, event++)
+				if (event->what == HISTORY_WRITE && event->index == index && event->value == value)
+					printf("# value %#llx: written by event %u of %u of attempt %zu of thread %u, %s at position %llu\n",
+					       (unsigned long long)value, k, attempt->events, i, t,
+					       ends[attempt->end], (unsigned long long)attempt->position);
+		}
+	}
+}
+
 static bool execute(struct run *run, const struct history_attempt *attempt, unsigned int thread)
 {
 	const struct history_event *event = &run->histories[thread].events[attempt->first];
@@ -160,6 +180,10 @@ static bool execute(struct run *run, const struct history_attempt *attempt, unsi
 			snprintf(text, sizeof(text), "event %u of %u: read word %llu as %#llx, which was %#llx",
 				 i, attempt->events, (unsigned long long)event->index,
 				 (unsigned long long)event->value, (unsigned long long)*word);
+			say_writers(run, event->index, event->value);
+			say_writers(run, event->index, *word);
+			printf("# attempt %zu of thread %u:\n", (size_t)(attempt - run->histories[thread].attempts),
+			       thread);
 			return say(attempt, thread, text);
 		case HISTORY_WRITE:
 			remember(run, word, NULL);
@@ -218,7 +242,7 @@ static bool execute_all(struct run *run)
 bool checker_run(struct checker_model *model, const struct history *histories, unsigned int n,
 		 uint64_t first, uint64_t end, struct checker_counts *counts)
 {
-	struct run run = { .model = model, .histories = histories, .first = first, .end = end,
+	struct run run = { .model = model, .histories = histories, .threads = n, .first = first, .end = end,
 			   .counts = counts };
 	size_t attempts = 0, links = 0;
 	bool ok = true;

@@ -1,0 +1,132 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# mutants.sh - the library is built with one mistake at a time (enum stm_mutant in lib/testing.h); the test
+# named below must fail each time it runs, and pass with the library as it is.
+#
+# A test that hangs with the mistake counts as failed where the mistake is one that makes threads wait.
+set -u
+unset MAKEFLAGS MFLAGS MAKELEVEL
+cd "$(dirname "$0")/.."
+
+RUNS=3          # with each mistake
+TIMEOUT=60      # seconds, for one run
+
+# mistake, program, fixture.test
+TESTS='
+RECYCLE             mutant_log_test    log.fold_in_batches_reads_what_is_not_recycled
+APPLY_UNMAPPED      mutant_view_test   view.apply_takes_no_unmapped_neighbour
+INEVITABLE_LOCK     mutant_log_test    log.nobody_overtakes_an_inevitable_transaction
+POOL                mutant_view_test   view.freed_memory_waits_for_old_snapshots
+NO_REPLAY           mutant_view_test   view.a_fault_finds_what_is_not_folded
+NO_MEMBARRIER       mutant_view_test   view.a_taken_segment_does_not_run
+THROTTLE            mutant_log_test    log.a_begin_waits_for_nothing_when_fold_is_there
+WRITE_NOT_READ      mutant_view_test   view.halves_of_a_granule_are_both_kept
+EARLY_SNAPSHOT      mutant_log_test    log.an_entry_stays_until_it_is_applied
+UNDO_ORDER          mutant_view_test   view.actions_are_undone_newest_first
+SHORT_MARKERS       mutant_view_test   view.the_last_granule_of_a_range_is_written
+NO_PIN              mutant_log_test    log.a_fault_keeps_what_it_replays
+PACK_EARLY          mutant_log_test    log.an_entry_half_packed_is_read_whole
+'
+
+log=$(mktemp -d) || exit 1
+trap 'rm -rf "$log"' EXIT
+
+passed=0 failed=0 skipped=0
+
+line()
+{
+	printf '%-4s %-17s %-55s %s\n' "$@"
+}
+
+fail()
+{
+	failed=$((failed + 1))
+	line "$1" "$2" "$3" "NOT CAUGHT: $4"
+}
+
+# run PROGRAM FIXTURE.TEST: 0 passed, 1 failed, 4 skipped, 124 timed out, 2 did not run
+run()
+{
+	local status
+
+	timeout -k 5 "$TIMEOUT" "$1" -t "${2#*.}" > "$log/out" 2>&1
+	status=$?
+	if [ $status = 124 ] || [ $status = 137 ]; then
+		return 124
+	elif grep -q "^not ok [0-9]* $2" "$log/out"; then
+		grep -q 'terminated by timeout' "$log/out" && return 124
+		return 1
+	elif grep -q "^ok [0-9]* $2 *# SKIP" "$log/out"; then
+		return 4
+	elif grep -q "^ok [0-9]* $2" "$log/out"; then
+		return 0
+	fi
+	return 2
+}
+
+# build VARIANT PROGRAM...: below build/VARIANT/selftests, or build/selftests
+build()
+{
+	local variant=$1
+
+	shift
+	if ! make -s VARIANT="$variant" TESTS="$*" selftests > "$log/make" 2>&1; then
+		tail -n 20 "$log/make"
+		return 1
+	fi
+}
+
+# the mistakes that the library knows, in the order of their numbers
+known=$(sed -n '/^enum stm_mutant/,/^};/s/^\tSTM_MUTANT_\([A-Z_]*\).*/\1/p' lib/testing.h)
+
+line no. mistake test caught
+programs=$(echo "$TESTS" | awk 'NF { print $2 }' | sort -u | tr '\n' ' ')
+build default $programs || exit 1
+
+number=0
+for mistake in $known; do
+	number=$((number + 1))
+	set -- $(echo "$TESTS" | awk -v m="$mistake" '$1 == m { print $2, $3 }')
+	if [ $# != 2 ]; then
+		fail $number "$mistake" - "no test is named for it"
+		continue
+	fi
+	program=$1 test=$2
+
+	run "build/selftests/$program" "$test"
+	case $? in
+	0)	;;
+	4)	skipped=$((skipped + 1))
+		line $number "$mistake" "$test" "skipped: $(sed -n 's/.*# SKIP *//p' "$log/out" | head -n 1)"
+		continue ;;
+	*)	fail $number "$mistake" "$test" "it fails without the mistake"
+		tail -n 20 "$log/out"
+		continue ;;
+	esac
+
+	if ! build "mutant-$number" "$program"; then
+		fail $number "$mistake" "$test" "it does not build"
+		continue
+	fi
+	slowest=0
+	for ((i = 0; i < RUNS; i++)); do
+		start=$(date +%s%N)
+		run "build/mutant-$number/selftests/$program" "$test"
+		status=$?
+		took=$((($(date +%s%N) - start) / 1000000))
+		[ $took -gt $slowest ] && slowest=$took
+		# A hang is a failure only where the mistake makes threads wait.
+		[ $status = 1 ] || { [ $status = 124 ] && [ "$mistake" = THROTTLE ]; } || break
+	done
+	if [ $i = $RUNS ]; then
+		passed=$((passed + 1))
+		line $number "$mistake" "$test" "$(printf '%d.%03d s' $((slowest / 1000)) $((slowest % 1000)))"
+	else
+		fail $number "$mistake" "$test" "run $((i + 1)) of $RUNS ended with status $status"
+	fi
+	rm -rf "build/mutant-$number"
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ] && [ $passed -gt 0 ]
