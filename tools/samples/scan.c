@@ -149,17 +149,51 @@ static ssize_t read_spans(struct scan *scan, int fd, uint64_t size)
 	return (ssize_t)(offset + have);
 }
 
+/*
+ * Whether the inode's last change is as late as the clock that such changes are dated with (Linux
+ * before 6.13 has no other; 4 ms a tick here): another one could then get the same date.
+ */
+static bool just_changed(const struct identity *identity)
+{
+	struct timespec clock;
+	int64_t ns;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &clock);
+	ns = (int64_t)(identity->changed.tv_sec - clock.tv_sec) * 1000000000 +
+	     identity->changed.tv_nsec - clock.tv_nsec;
+	return ns >= 0 && ns < 1000000000;      /* further ahead: the clock was set back */
+}
+
+#define TICKS_WAITED 10         /* after them, the file is being written all the time */
+
+/* The inode, once any later change will show. 1: it is written all the time; or -1 with errno. */
+static int stat_settled(int fd, struct stat *st, struct identity *identity)
+{
+	struct timespec tick;
+
+	for (int i = 0; i < TICKS_WAITED; i++) {
+		if (fstat(fd, st))
+			return -1;
+		identity_of(identity, st);
+		if (!just_changed(identity))
+			return 0;
+		clock_getres(CLOCK_REALTIME_COARSE, &tick);
+		nanosleep(&tick, NULL);
+	}
+	return 1;
+}
+
 static enum file_state scan_open(struct scan *scan, const struct file *file, int fd,
 				 struct identity *identity, int *error)
 {
 	struct identity after;
 	struct stat st;
 	ssize_t bytes;
+	const int settled = stat_settled(fd, &st, identity);
 
-	if (fstat(fd, &st))
+	if (settled < 0)
 		goto unreadable;
-	identity_of(identity, &st);
-	if (!S_ISREG(st.st_mode) || identity->dev != file->identity.dev ||
+	if (settled || !S_ISREG(st.st_mode) || identity->dev != file->identity.dev ||
 	    identity->ino != file->identity.ino)
 		return FILE_CHANGED;
 	bytes = read_spans(scan, fd, (uint64_t)identity->size);

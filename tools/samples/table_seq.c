@@ -66,7 +66,7 @@ static int map_init(struct map *map, uint64_t chunks)
 {
 	int bits = 8;
 
-	while (bits < 40 && (1ull << bits) < 2 * chunks)
+	while (bits < 40 && (1ull << bits) < chunks)
 		bits++;
 	map->nr = (size_t)1 << bits;
 	map->shift = 64 - bits;
