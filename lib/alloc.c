@@ -481,5 +481,5 @@ size_t stm_usable_size(const volatile void STM *p)
 
 	if (!p)
 		return 0;
-	return look_up(seg && seg->depth ? seg : NULL, "stm_usable_size", (uintptr_t)p, &use);
+	return look_up(seg && stm_in_tx(seg) ? seg : NULL, "stm_usable_size", (uintptr_t)p, &use);
 }

@@ -29,7 +29,7 @@ static inline uint64_t entry_word(const struct stm_slot *slot)
 static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t count)
 {
 	const uint32_t *marker = seg->read_markers + granule;
-	uint32_t first = seg->first, span = seg->version - seg->first;
+	uint32_t span = seg->span, first = seg->version - span;
 
 	for (; count; count--, marker++)
 		if (*marker - first <= span)

@@ -17,7 +17,7 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 	struct stm_seg *seg = stm__self;
 	size_t offset = a - STM_HEAP;
 
-	if (unlikely(!seg || !seg->depth))
+	if (unlikely(!seg || !stm_in_tx(seg)))
 		stm_tx_self(call);
 	if (unlikely(offset >= stm_view_pages(&seg->view) * STM_PAGE || len > stm_view_pages(&seg->view) * STM_PAGE - offset))
 		stm_die("%s: %zu bytes at address %#zx: not in the heap (%zu bytes at %#zx)", call, len, (size_t)a,
@@ -129,7 +129,7 @@ void stm__write_slow(uintptr_t a, size_t len)
 	struct stm_seg *seg = stm__self;
 	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
 
-	if (likely(seg && seg->depth && offset < stm_view_pages(&seg->view) * STM_PAGE &&
+	if (likely(seg && stm_in_tx(seg) && offset < stm_view_pages(&seg->view) * STM_PAGE &&
 		   (offset + len - 1) / STM_GRANULE == granule && seg->write_markers[granule] != seg->version &&
 		   seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))) {
 		append(seg, granule, 1, 0);

@@ -3,17 +3,18 @@
  * checkpoint.S - where a transaction runs again from: setjmp(3) and longjmp(3) without the
  * signal mask and without mangled pointers, into the segment itself.
  *
- * Offsets of struct stm_seg that segment.c asserts: checkpoint at 0, depth at 64.
+ * Offsets of struct stm_seg, which segment.c asserts.
  */
-#define RBX 0
-#define RBP 8
-#define R12 16
-#define R13 24
-#define R14 32
-#define R15 40
-#define RSP 48
-#define RIP 56
-#define DEPTH 64
+#define NESTED 52
+#define RBX 64
+#define RBP 72
+#define R12 80
+#define R13 88
+#define R14 96
+#define R15 104
+#define RSP 112
+#define RIP 120
+#define STATE 136                       /* 0: IDLE */
 
 	.text
 
@@ -31,9 +32,8 @@ stm__begin:
 	movq %fs:(%rax), %rsi
 	testq %rsi, %rsi
 	jz stm_begin_unattached
-	movl DEPTH(%rsi), %eax
-	testl %eax, %eax
-	jnz 1f
+	cmpl $0, STATE(%rsi)
+	jne 1f
 	movq (%rsp), %rax
 	leaq 8(%rsp), %rdx
 	movq %rbx, RBX(%rsi)
@@ -45,7 +45,7 @@ stm__begin:
 	movq %rdx, RSP(%rsi)
 	movq %rax, RIP(%rsi)
 	jmp stm_begin_outermost         /* (site, segment) */
-1:	incl DEPTH(%rsi)                /* nested: part of the outermost one */
+1:	incl NESTED(%rsi)               /* part of the outermost one */
 	movl $1, %eax
 	ret
 	.cfi_endproc

@@ -125,10 +125,13 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_ATTEND_ACTIONS 2u           /* hooks, saves, malloc */
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
 #define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
+#define STM_ATTEND_RETRY 16u            /* @attempt is not 0 */
 
 /* stm_seg.heed */
 #define STM_HEED_LOG 1u                 /* more log memory than the limit */
 #define STM_HEED_HOOKS 2u               /* abort hooks are running: no transaction */
+#define STM_HEED_VERSIONS 4u            /* the versions are used up */
+#define STM_HEED_OUTCOME 8u             /* @outcome is not 0 */
 
 #define STM_NO_PIN UINT64_MAX
 
@@ -140,23 +143,41 @@ struct stm_checkpoint {
 struct stm_action;
 struct stm_blocks;
 
+/*
+ * A segment: stands in the hot page of its own reservation, at STM_HOT. Three parts have fixed places:
+ * the barriers know the first, checkpoint.S the others.
+ */
 struct stm_seg {
-	/* The owner's, used by every transaction. The first two: see checkpoint.S. */
-	struct stm_checkpoint checkpoint;
-	uint32_t depth;                 /* nesting; 0: not in a transaction */
-	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
-	uint32_t first, version;        /* the versions of this transaction: a run, see DESIGN 3 */
-	struct stm_hot *hot;
+	/* The owner's, used by every transaction. */
+	union {
+		struct stm_hot hot;
+		uint32_t version;       /* of the running transaction, or of the next one */
+	};
+	const struct stm_site *site;
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
-	const struct stm_site *site;
 	uint32_t runs;                  /* of the entry in the making */
 	uint32_t attention;             /* what the end must look at besides: STM_ATTEND_* */
+	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
+	uint32_t nested;                /* transactions begun inside the running one */
+	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
 	unsigned int attempt;           /* failed attempts of this transaction */
-	int outcome;
+
+	struct stm_checkpoint checkpoint __attribute__((__aligned__(64)));
+
+	/* Written by the owner in every transaction, read by fold and helpers now and then. */
+	_Atomic uint64_t published __attribute__((__aligned__(64)));
+	_Atomic uint32_t state;         /* enum stm_run_state */
+
+	/* Written seldom. */
+	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
+	_Atomic bool attached;
+	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
+	uint32_t idle_since;            /* helpers': its version at the last visit */
+	unsigned int idle_visits;       /* helpers': visits since it last ran */
 
 	/* What this transaction wrote: an entry in the making, its bytes still to come, and the old bytes. */
-	struct stm_entry *entry;
+	struct stm_entry *entry __attribute__((__aligned__(64)));
 	uint8_t *tail, *limit;          /* end of the last run's bytes; end of the block */
 	struct stm_run *last;           /* the last run, if there is one */
 	uint64_t extends;               /* the granule that would extend it, plus STM_FRESH; or STM_NOTHING */
@@ -166,6 +187,7 @@ struct stm_seg {
 
 	enum stm_inevitable inevitable;
 	unsigned int id;
+	int outcome;
 	uint32_t random;                /* for back-off */
 
 	struct stm_view view;
@@ -185,17 +207,6 @@ struct stm_seg {
 	uint64_t versions_renewed;      /* versions used before the last wrap: each attempt takes one */
 
 	uint8_t *start;                 /* the reservation; its %gs base */
-
-	/* Written by the owner in every transaction, read by fold and helpers now and then. */
-	_Atomic uint64_t published __attribute__((__aligned__(64)));
-	_Atomic uint32_t state;         /* enum stm_run_state */
-
-	/* Written seldom. */
-	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
-	_Atomic bool attached;
-	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
-	uint32_t idle_since;            /* helpers': its version at the last visit */
-	unsigned int idle_visits;       /* helpers': visits since it last ran */
 };
 
 /* The thread's segment, or NULL. */
@@ -298,6 +309,12 @@ void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or ha
 int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* 0 or -ENOMEM */
 
 /* ---- tx.c ---- */
+
+static inline bool stm_in_tx(const struct stm_seg *seg)
+{
+	/* Relaxed: its own thread asks. */
+	return atomic_load_explicit(&seg->state, memory_order_relaxed) == STM_RUNNING;
+}
 
 /* From here on no helper touches the segment: until IDLE is stored again. */
 static inline void stm_run(struct stm_seg *seg)

@@ -214,7 +214,7 @@ static struct additions *additions_of(struct stm_seg *seg)
 {
 	struct additions *additions = latest;
 
-	if (additions && additions->transaction == seg->first)
+	if (additions && additions->transaction == seg->version)
 		return additions;
 	if (stm_on_abort(additions_aborted, NULL))
 		return NULL;
@@ -222,7 +222,7 @@ static struct additions *additions_of(struct stm_seg *seg)
 	if (!additions)
 		return NULL;
 	additions->first = additions->last = NULL;
-	additions->transaction = seg->first;
+	additions->transaction = seg->version;
 	if (stm_on_commit(additions_committed, additions)) {
 		stm_mfree(additions);
 		return NULL;

@@ -17,9 +17,11 @@
 #include "fault.h"
 #include "internal.h"
 
-_Static_assert(offsetof(struct stm_seg, checkpoint) == 0 && offsetof(struct stm_seg, depth) == 64,
-	       "checkpoint.S knows these offsets");
-_Static_assert(offsetof(struct stm_seg, version) == offsetof(struct stm_seg, first) + 4, "begin stores both at once");
+_Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offset");
+_Static_assert(offsetof(struct stm_seg, nested) == 52 && offsetof(struct stm_seg, checkpoint) == 64 &&
+		       offsetof(struct stm_seg, state) == 136,
+	       "checkpoint.S knows these offsets, tools/gdb the last");
+_Static_assert(sizeof(struct stm_seg) <= STM_PAGE, "a segment stands in its hot page");
 _Static_assert(sizeof(struct stm_slot) == 64, "a slot is one cache line");
 _Static_assert(sizeof(struct stm_run) == 8, "two single granules make an entry of one line");
 
@@ -41,9 +43,7 @@ static void free_segment(struct stm_seg *seg)
 	stm_actions_close(seg);
 	stm_blocks_close(seg);
 	stm_view_close(&seg->view);
-	if (seg->start)
-		munmap(seg->start, RESERVATION);
-	free(seg);
+	munmap(seg->start, RESERVATION); /* the segment with it */
 }
 
 static int complain_space(void)
@@ -57,15 +57,6 @@ static int fill_segment(struct stm_seg *seg)
 {
 	int error;
 
-	seg->start = stm_reserve(RESERVATION);
-	if (!seg->start)
-		return complain_space();
-	error = stm_make_usable(seg->start + STM_HOT, STM_PAGE);
-	if (error)
-		return error;
-	seg->hot = (struct stm_hot *)(seg->start + STM_HOT);
-	seg->hot->version = STM_NO_VERSION;
-	seg->hot->segment = (uintptr_t)seg->start;
 	error = stm_view_open(&seg->view, NULL, NULL, stm_global.base, stm_global.memfd);
 	if (!error)
 		error = stm_entry_open(seg);
@@ -80,12 +71,21 @@ static int fill_segment(struct stm_seg *seg)
 
 static int new_segment(struct stm_seg **result)
 {
-	struct stm_seg *seg = aligned_alloc(64, (sizeof(*seg) + 63) / 64 * 64);
+	uint8_t *start = stm_reserve(RESERVATION);
+	struct stm_seg *seg = (struct stm_seg *)(start + STM_HOT);
 	int error;
 
-	if (!seg)
-		return -ENOMEM;
-	memset(seg, 0, sizeof(*seg));
+	if (!start)
+		return complain_space();
+	error = stm_make_usable(seg, STM_PAGE);
+	if (error) {
+		munmap(start, RESERVATION);
+		return error;
+	}
+	madvise(seg, STM_PAGE, MADV_DODUMP); /* for a debugger */
+	seg->start = start;
+	seg->hot.segment = (uintptr_t)start;
+	seg->hot.version = (uint64_t)1 << 32 | 1; /* 0 is what fresh markers hold */
 	seg->view.uffd = -1;
 	seg->random = (uint32_t)(uintptr_t)seg | 1;
 	atomic_init(&seg->pin, STM_NO_PIN);
@@ -198,7 +198,7 @@ int stm_thread_detach(void)
 		return -ENXIO;
 	if (!seg)
 		return -EPERM;
-	if (seg->depth)
+	if (stm_in_tx(seg))
 		return -EBUSY;
 	detach(seg);
 	return 0;
@@ -211,7 +211,7 @@ static void on_thread_exit(void *arg)
 
 	if (seg != stm__self) /* a child of fork(2), or detached */
 		return;
-	if (seg->depth)
+	if (stm_in_tx(seg))
 		stm_tx_abandon(seg, STM_ABORT_EXIT);
 	detach(seg);
 }

@@ -18,8 +18,8 @@
 
 static void add_segment(struct stm_stats *all, struct stm_seg *seg)
 {
-	/* Each attempt took a version: what neither wrote, nor failed, nor runs, only read. */
-	uint64_t only_read = seg->versions_renewed + seg->version - seg->commits - !!seg->depth;
+	/* Each attempt that ended took a version, from 1 on: what neither wrote nor failed only read. */
+	uint64_t only_read = seg->versions_renewed + seg->version - 1 - seg->commits;
 
 	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
 		only_read -= seg->aborts[i];

@@ -25,7 +25,8 @@ __thread struct stm_seg *stm__self __attribute__((__tls_model__("initial-exec"))
 void (*stm_schedule_hook)(enum stm_point point);
 #endif
 
-#define VERSION_LAST 0xfffffffeu        /* 0xffffffff is STM_NO_VERSION's half */
+#define VERSION_LAST 0xfffffffeu
+#define ONE_VERSION 0x0000000100000001u /* in both halves of stm_hot.version */
 
 struct stm_seg *stm_tx_self(const char *call)
 {
@@ -33,7 +34,7 @@ struct stm_seg *stm_tx_self(const char *call)
 
 	if (unlikely(!seg))
 		stm_not_here(call);
-	if (unlikely(!seg->depth))
+	if (unlikely(!stm_in_tx(seg)))
 		stm_die("%s: outside a transaction: use STM_ATOMIC or stm_atomic()", call);
 	return seg;
 }
@@ -42,8 +43,9 @@ struct stm_seg *stm_tx_self(const char *call)
 
 static void leave_running(struct stm_seg *seg)
 {
-	seg->depth = 0;
-	seg->hot->version = STM_NO_VERSION;
+	seg->hot.version += ONE_VERSION;
+	if (unlikely(seg->version >= VERSION_LAST))
+		seg->heed |= STM_HEED_VERSIONS;
 	/* Pairs with take_idle()'s acquire: all we did is done. */
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_release);
 }
@@ -93,6 +95,7 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
 	seg->attention = attention & STM_ATTEND_FOLD;
+	seg->nested = 0;
 	seg->aborts[reason]++;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
@@ -109,8 +112,8 @@ static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 	if (stm_empty(seg->read_markers, len) || stm_empty(seg->write_markers, len))
 		stm_die("madvise(MADV_DONTNEED): cannot clear the markers");
 	seg->calls += 2;
-	seg->versions_renewed += seg->version;
-	seg->version = 0;
+	seg->versions_renewed += seg->version - 1;
+	seg->hot.version = ONE_VERSION;
 }
 
 static bool take_pending(struct stm_seg *seg);
@@ -126,38 +129,41 @@ static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
 		stm_die("begin: a transaction that has read nothing conflicts");
 }
 
-static __attribute__((__noinline__)) void heed(struct stm_seg *seg)
+/* Begin, if there is more to do than usual. */
+static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 {
-	if (seg->heed & STM_HEED_HOOKS)
+	uint32_t heed = seg->heed;
+
+	if (heed & STM_HEED_HOOKS)
 		stm_die("begin: an abort hook must not run transactions");
-	if (seg->heed & STM_HEED_LOG)
+	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
+		stm_unpark(seg);
+	stm_advance(seg);
+	if (heed & STM_HEED_LOG)
 		stm_log_throttle(seg);
+	if (heed & STM_HEED_VERSIONS)
+		renew_versions(seg);
+	if (heed & STM_HEED_OUTCOME)
+		seg->outcome = 0;
+	seg->heed &= ~(STM_HEED_VERSIONS | STM_HEED_OUTCOME);
+	return 1;
 }
 
 static inline int start(struct stm_seg *seg)
 {
-	uint64_t version;
-
-	stm_run(seg);
-	if (stm_is_published(atomic_load_explicit(&seg->slot->entry, memory_order_acquire)))
-		stm_advance(seg);
-	if (unlikely(seg->heed))
-		heed(seg);
-	if (unlikely(seg->version >= VERSION_LAST))
-		renew_versions(seg);
-	version = seg->version + (uint64_t)1;
-	version |= version << 32;
-	memcpy(&seg->first, &version, sizeof(version)); /* first and version, which is the next word */
-	seg->hot->version = version;
-	seg->depth = 1;
+	/* As stm_run(), with all that is rare in one test. */
+	atomic_store_explicit(&seg->state, STM_RUNNING, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+	STM_POINT(BEGIN);
+	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) ||
+	    stm_is_published(atomic_load_explicit(&seg->slot->entry, memory_order_acquire)))
+		return begin_slow(seg);
 	return 1;
 }
 
 int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg)
 {
 	seg->site = site;
-	seg->attempt = 0;
-	seg->outcome = 0;
 	return start(seg);
 }
 
@@ -202,6 +208,7 @@ void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
 {
 	stm_tx_abandon(seg, reason);
 	seg->attempt++;
+	seg->attention |= STM_ATTEND_RETRY;
 	back_off(seg);
 	forget_frames();
 	start(seg);
@@ -382,6 +389,8 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 		stm_blocks_committed(seg);
 	if (attention & STM_ATTEND_FOLD)
 		stm_fold_try(seg);
+	if (attention & STM_ATTEND_RETRY)
+		seg->attempt = 0;
 	seg->attention = 0;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
@@ -406,14 +415,23 @@ void stm__leave(int *run)
 	struct stm_seg *seg = stm__self;
 
 	(void)run;
-	if (unlikely(!seg || !seg->depth)) /* cancelled */
+	if (unlikely(!seg || !stm_in_tx(seg))) /* cancelled */
 		return;
-	if (unlikely(seg->depth > 1))
-		seg->depth--;
+	if (unlikely(seg->nested))
+		seg->nested--;
 	else if (seg->runs | seg->attention)
 		commit(seg);
 	else
 		leave_running(seg);
+}
+
+/* Undo the transaction for good. */
+static void cancel(struct stm_seg *seg, int code)
+{
+	stm_tx_abandon(seg, STM_ABORT_CANCEL);
+	seg->attempt = 0;
+	seg->outcome = code;
+	seg->heed |= STM_HEED_OUTCOME;
 }
 
 int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
@@ -425,9 +443,8 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
 		return stm__self->outcome;
 	code = fn(arg);
 	seg = stm__self;
-	if (unlikely(code) && seg->depth == 1 && seg->inevitable != STM_INEVITABLE) {
-		stm_tx_abandon(seg, STM_ABORT_CANCEL);
-		seg->outcome = code;
+	if (unlikely(code) && !seg->nested && seg->inevitable != STM_INEVITABLE) {
+		cancel(seg, code);
 		return code;
 	}
 	stm__leave(NULL);
@@ -441,7 +458,7 @@ struct stm_seg *stm_tx_if_any(const char *call)
 {
 	struct stm_seg *seg = stm__self;
 
-	if (likely(seg && seg->depth))
+	if (likely(seg && stm_in_tx(seg)))
 		return seg;
 	stm_stop_if_forked(call);
 	return NULL;
@@ -455,8 +472,7 @@ int stm_cancel(int code)
 		return -EPERM;
 	if (!code)
 		return -EINVAL;
-	stm_tx_abandon(seg, STM_ABORT_CANCEL);
-	seg->outcome = code;
+	cancel(seg, code);
 	forget_frames();
 	stm__resume(seg, 0);
 }
@@ -497,7 +513,7 @@ int stm_outcome(void)
 
 bool stm_in_transaction(void)
 {
-	return stm__self && stm__self->depth;
+	return stm__self && stm_in_tx(stm__self);
 }
 
 /* ---- inevitability ---- */

@@ -39,7 +39,7 @@ import gdb
 
 # lib/include/uffdstm/layout.h: the hot page; start and largest size of the heap.
 HOT = 1 << 20
-NO_VERSION = (1 << 64) - 1
+STATE = 136                     # of struct stm_seg, which stands there: 1 in a transaction
 LAYOUTS = {"normal": (96 << 30, 128 << 30), "small": (256 << 20, 256 << 20)}
 
 # lib/internal.h and lib/entry.h: how a slot of the commit log tells what was written.
@@ -116,12 +116,11 @@ class Segment:
         self.own = self._own()
         try:
             self.version = read_word(self.start + HOT)
+            self.running = bool(read_word(self.start + HOT + STATE) & 0xffffffff)
             segment = read_word(self.start + HOT + 8)
-        except gdb.MemoryError:         # a core dump, where the library's own words must do
-            segment = field(self.own, "start") if self.own else 0
-            self.version = NO_VERSION
-            if self.own and field(self.own, "depth"):
-                self.version = field(self.own, "version")
+        except gdb.MemoryError:
+            segment = 0
+            self.version = self.running = 0
         if segment != self.start:
             raise gdb.GdbError("Thread %d is not attached: its %%gs base, %#x, is not a segment's "
                                "start." % (self.thread, self.start))
@@ -628,13 +627,13 @@ INEVITABLE = {"STM_RIGHT_OF_WAY": "with right of way", "STM_INEVITABLE": "inevit
 
 def describe(segment):
     state = "not in a transaction"
-    if segment.version != NO_VERSION:
+    if segment.running:
         state = "in a transaction, version %d" % (segment.version & 0xffffffff)
     parts = ["thread %d: %%gs base %#x, %s" % (segment.thread, segment.start, state)]
     own = segment.own
     if own is None:
         return parts[0]
-    if segment.version != NO_VERSION:
+    if segment.running:
         site = own["site"]
         if site:
             parts.append("begun at %s:%d (%s)" % (site["file"].string(), field(site, "line"),

@@ -39,13 +39,14 @@
 #define STM_WRITE_MARKERS ((uintptr_t)32 << 30)
 #endif
 
-/* The hot page. Written by the library at begin and end of a transaction. */
+/*
+ * The hot page starts with this. The version is that of the running transaction; at its end it becomes one
+ * that no marker has, so that a write barrier outside a transaction goes to the slow path, which says so.
+ */
 struct stm_hot {
-	uint64_t version;       /* the transaction's version, twice; STM_NO_VERSION outside */
+	uint64_t version;       /* twice */
 	uintptr_t segment;      /* ordinary address of the running segment's start */
 };
-
-#define STM_NO_VERSION (~(uint64_t)0)    /* no marker ever equals it */
 
 #ifndef __cplusplus
 #if defined(__STRICT_ANSI__) && !defined(__clang__)
