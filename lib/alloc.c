@@ -304,6 +304,18 @@ static __attribute__((__noinline__)) uint64_t take_span(struct stm_seg *seg, siz
 	return offset;
 }
 
+/* A run of the log has room for 8 GiB. */
+static inline int log_fresh(struct stm_seg *seg, uint64_t offset, size_t bytes)
+{
+	size_t granule = offset / STM_GRANULE, count = bytes / STM_GRANULE;
+
+	for (; unlikely(count > STM_RUN_MAX); granule += STM_RUN_MAX, count -= STM_RUN_MAX) {
+		if (stm_log_fresh(seg, granule, STM_RUN_MAX))
+			return -ENOMEM;
+	}
+	return stm_log_fresh(seg, granule, count);
+}
+
 static void complain_lost(uint64_t offset)
 {
 	stm_complain("stm_free: no memory to note that the block at %#lx is free: it is lost; "
@@ -339,7 +351,7 @@ static inline uint64_t obtain(struct stm_seg *seg, size_t size)
 	/* First of all: what follows may restart the transaction. */
 	list_append(&blocks->taken, offset, use);
 	seg->attention |= STM_ATTEND_BLOCKS;
-	if (likely(!stm_log_fresh(seg, offset / STM_GRANULE, bytes / STM_GRANULE)))
+	if (likely(!log_fresh(seg, offset, bytes)))
 		return offset;
 
 	/* Not to be had again by this transaction, which may have marked a part of it. */
@@ -479,6 +491,7 @@ size_t stm_usable_size(const volatile void STM *p)
 	struct stm_seg *seg = stm__self;
 	unsigned int use;
 
+	stm_stop_if_forked("stm_usable_size");
 	if (!p)
 		return 0;
 	return look_up(seg && stm_in_tx(seg) ? seg : NULL, "stm_usable_size", (uintptr_t)p, &use);

@@ -279,11 +279,19 @@ static struct stm_seg *segment_at(uintptr_t address, size_t *offset)
 	for (unsigned int i = 0; i < n; i++) {
 		struct stm_seg *seg = stm_global.segments[i];
 
-		*offset = address - (uintptr_t)seg->start;
+		*offset = address - ((uintptr_t)seg - STM_HOT); /* in a child of fork(2) nothing is there */
 		if (*offset < STM_HEAP + stm_global.heap_limit)
 			return seg;
 	}
 	return NULL;
+}
+
+static const char not_attached[] = "this thread is not attached: call stm_thread_attach()";
+static const char in_child[] = "in a child of fork(2), where the heap does not exist: only exec or _exit";
+
+static const char *why_not_here(void)
+{
+	return atomic_load_explicit(&stm_forked, memory_order_relaxed) ? in_child : not_attached;
 }
 
 /* A signal that says the program is wrong. The default action, or the program's handler, comes after the line. */
@@ -300,8 +308,7 @@ static void explain(const struct stm_seg *seg, size_t offset, bool write)
 		pointer = (offset - STM_WRITE_MARKERS) * 4;
 	}
 	if (seg != stm__self)
-		stm_complain("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()", verb,
-			     offset);
+		stm_complain("%s of heap address %#zx: %s", verb, offset, why_not_here());
 	else if (pointer < STM_HOT)
 		stm_complain("%s through a null STM pointer, or a field of it: offset %zu", verb, pointer);
 	else
@@ -317,20 +324,20 @@ bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 	uint8_t *state;
 	int error;
 
+	/* Nothing of a segment may be touched before it is known to be this thread's. */
 	if (!seg) {
 		/* Without an attached segment the %gs base is 0, and the address is the pointer itself. */
 		if (!self && (address - STM_HEAP < stm_global.heap_limit || address - STM_HOT < STM_PAGE))
-			stm_complain("%s through an STM pointer (address %#zx): this thread is not attached: call stm_thread_attach()",
-				     write ? "write" : "read", (size_t)address);
+			stm_complain("%s through an STM pointer (address %#zx): %s", write ? "write" : "read",
+				     (size_t)address, why_not_here());
 		return false;
 	}
-	if (!mapped || offset < STM_HEAP || page >= stm_view_pages(&seg->view)) {
+	if (!mapped || offset < STM_HEAP || (seg == self && page >= stm_view_pages(&seg->view))) {
 		explain(seg, offset, write);
 		return false;
 	}
 	if (seg != self)
-		stm_die("%s of heap address %#zx: this thread is not attached: call stm_thread_attach()",
-			write ? "write" : "read", offset);
+		stm_die("%s of heap address %#zx: %s", write ? "write" : "read", offset, why_not_here());
 	if (atomic_load_explicit(&self->state, memory_order_relaxed) != STM_RUNNING)
 		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()",
 			write ? "write" : "read", offset);
