@@ -103,6 +103,7 @@ static void *act(void *arg)
 	struct actor *actor = arg;
 
 	self = actor;
+	actor->tid = gettid();
 	for (;;) {
 		await(&actor->busy);
 		if (atomic_load(&actor->quit))

@@ -44,6 +44,7 @@ struct actor {
 	_Atomic int busy, quit;
 	struct stm_seg *seg;            /* while attached */
 	unsigned int id;
+	int tid;
 };
 
 void actor_start(struct actor *actor);          /* a thread, attached */
