@@ -75,9 +75,11 @@ void stm_actions_committed(struct stm_seg *seg)
 		else if (list[i].kind == SAVED)
 			free(list[i].copy);
 	}
+	seg->hooks++;
 	for (size_t i = 0; i < n; i++)
 		if (list[i].kind == ON_COMMIT)
 			list[i].fn(list[i].p);
+	seg->hooks--;
 	return_list(seg, list, n);
 }
 
@@ -105,10 +107,12 @@ void stm_actions_aborted(struct stm_seg *seg)
 	size_t n;
 	struct stm_action *list = detach_list(seg, &n);
 
+	seg->hooks++;
 	seg->heed |= STM_HEED_HOOKS;
 	for (size_t i = 0; i < n; i++)
 		take_back(&list[STM_MUTATED(UNDO_ORDER) ? i : n - 1 - i]);
 	seg->heed &= ~STM_HEED_HOOKS;
+	seg->hooks--;
 	return_list(seg, list, n);
 }
 

@@ -28,7 +28,7 @@ static inline uint64_t entry_word(const struct stm_slot *slot)
 /* Did the transaction read any of these granules? They are on one page. */
 static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t count)
 {
-	const uint32_t *marker = seg->read_markers + granule;
+	const stm_marker *marker = seg->read_markers + granule;
 	uint32_t span = seg->span, first = seg->version - span;
 
 	for (; count; count--, marker++)
@@ -166,28 +166,26 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position)
 }
 
 /*
- * Validate the transaction against all that was published since its snapshot. Returns the position of the first
- * slot that is not published, and in *@slot that slot; or sets *@conflict.
+ * Validate the transaction against all that is published from *@slot, at *@position, on: true if it conflicts.
+ * Else they tell the first slot that is not published, from where to go on later.
  */
-uint64_t stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, bool *conflict)
+bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position)
 {
-	uint64_t position = seg->snapshot;
-	struct stm_slot *at = seg->slot;
+	struct stm_slot *at = *slot;
+	uint64_t p = *position;
 
-	*conflict = false;
 	while (stm_is_published(entry_word(at))) {
-		if (unlikely(at_group(position)) && skip_group(&seg->view, at, position)) {
-			position += STM_GROUP_SLOTS;
-			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, position - 1);
+		if (unlikely(at_group(p)) && skip_group(&seg->view, at, p)) {
+			p += STM_GROUP_SLOTS;
+			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, p - 1);
 			continue;
 		}
-		if (unlikely(stm_conflicts(seg, at))) {
-			*conflict = true;
-			break;
-		}
-		at = stm_slot_next(at, position);
-		position++;
+		if (unlikely(stm_conflicts(seg, at)))
+			return true;
+		at = stm_slot_next(at, p);
+		p++;
 	}
 	*slot = at;
-	return position;
+	*position = p;
+	return false;
 }

@@ -27,7 +27,7 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 
 typedef uint32_t four_markers __attribute__((__vector_size__(16), __aligned__(4), __may_alias__));
 
-static inline void set_markers(uint32_t *marker, size_t count, uint32_t version)
+static inline void set_markers(stm_marker *marker, size_t count, uint32_t version)
 {
 	four_markers four = { version, version, version, version };
 
@@ -72,14 +72,27 @@ static inline bool has_room(const struct stm_seg *seg, size_t bytes)
 	       (size_t)(seg->undo_limit - seg->undo_tail) >= bytes;
 }
 
+/* At the transaction's private page 0, 1, 2, 4, 8, ...: a look walks all that was committed meanwhile. */
+static bool look_again(struct stm_seg *seg)
+{
+	uint32_t pages;
+
+	if (seg->private_version != seg->version) {
+		seg->private_version = seg->version;
+		seg->private_pages = 0;
+	}
+	pages = seg->private_pages++;
+	return !(pages & (pages - 1));
+}
+
 /* Granules [granule, granule + count) are on one page and not logged. */
 static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 {
 	size_t bytes = count * STM_GRANULE;
 
 	if (unlikely(seg->view.state[granule / STM_PAGE_GRANULES] != STM_PAGE_PRIVATE)) {
-		/* A page costs microseconds: see whether the transaction is worth it, at run 0, 1, 2, 4, 8, ... */
-		if (!(seg->runs & (seg->runs - 1)) && stm_tx_doomed(seg))
+		/* A page costs microseconds: see whether the transaction is worth it. */
+		if (look_again(seg) && stm_tx_doomed(seg))
 			stm_tx_restart(seg, STM_ABORT_VALIDATE);
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
@@ -100,7 +113,7 @@ static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len)
 	struct stm_seg *seg = self_in_transaction(a, len, "stm_write");
 	size_t granule = (a - STM_HEAP) / STM_GRANULE;
 	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
-	const uint32_t *written = seg->write_markers;
+	const stm_marker *written = seg->write_markers;
 	uint32_t version = seg->version;
 
 	if (STM_MUTATED(SHORT_MARKERS) && end - granule > 1)
@@ -167,8 +180,9 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
 	for (size_t page = granule / STM_PAGE_GRANULES; page <= last; page++)
 		if (unlikely(seg->view.state[page] != STM_PAGE_PRIVATE) && !stm_page_make_private(seg, page))
 			return -ENOMEM;
-	if (unlikely((size_t)(seg->limit - seg->tail) < bytes + sizeof(struct stm_run)) &&
-	    !stm_entry_reserve(seg, bytes + sizeof(struct stm_run)))
+	size_t room = bytes + sizeof(struct stm_run);
+
+	if (unlikely((size_t)(seg->limit - seg->tail) < room) && !stm_entry_reserve(seg, room))
 		return -ENOMEM;
 	append(seg, granule, count, STM_FRESH);
 	mark(seg, granule, count);

@@ -15,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "entry.h"
 #include "internal.h"
 
 #define BLOCK_BYTES ((size_t)64 << 10)  /* 1,000 small commits between two looks at fold */
-#define ENTRY_ROOM ((size_t)512)        /* at least this much of a block before it is called full */
 #define FREE_BLOCKS_MAX 16u
 #define UNDO_BYTES ((size_t)4 << 10)    /* to begin with */
 
@@ -108,6 +108,30 @@ static struct stm_block *usual_block(struct stm_seg *seg)
 	return block;
 }
 
+#define UNDO_KEPT ((size_t)1 << 20)
+
+void stm_entry_abandon(struct stm_seg *seg)
+{
+	struct stm_block *block;
+
+	if (unlikely((size_t)(seg->undo_limit - seg->undo) > UNDO_KEPT)) {
+		uint8_t *less = realloc(seg->undo, UNDO_KEPT);
+
+		if (less) {
+			seg->undo = less;
+			seg->undo_limit = less + UNDO_KEPT;
+		}
+	}
+	/* A large block holds nothing else. */
+	block = seg->block->size == BLOCK_BYTES ? NULL : usual_block(seg);
+	if (block) {
+		delete_block(seg, seg->block);
+		seg->block = block;
+		begin_entry(seg, block->bytes);
+	}
+	stm_entry_reset(seg);
+}
+
 /* The block in use has its last entry. */
 static void retire(struct stm_seg *seg)
 {
@@ -142,7 +166,7 @@ bool stm_entry_reserve(struct stm_seg *seg, size_t bytes)
 {
 	size_t have = (size_t)(seg->tail - (uint8_t *)seg->entry);
 	size_t last = seg->runs ? (size_t)((uint8_t *)seg->last - (uint8_t *)seg->entry) : 0;
-	bool usual = have + bytes + ENTRY_ROOM <= BLOCK_BYTES;
+	bool usual = have + bytes + STM_ENTRY_ROOM <= BLOCK_BYTES;
 	struct stm_block *block;
 	uint8_t *old = (uint8_t *)seg->entry;
 	struct stm_block *left = seg->block;
@@ -174,7 +198,7 @@ void stm_entry_published(struct stm_seg *seg, uint64_t position)
 
 	seg->block->last = position;
 	/* A block made for one large entry goes back at once, or small ones would keep it for long. */
-	if (unlikely(end + ENTRY_ROOM > seg->limit || seg->block->size != BLOCK_BYTES)) {
+	if (unlikely(end + STM_ENTRY_ROOM > seg->limit || seg->block->size != BLOCK_BYTES)) {
 		struct stm_block *block = usual_block(seg);
 
 		if (!block)

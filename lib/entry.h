@@ -10,6 +10,7 @@
 
 #include "internal.h"
 
+#define STM_ENTRY_ROOM ((size_t)512)    /* at least this much of a block is left, or it is called full */
 #define STM_PACKED_RUNS 8               /* stm_slot.packed: runs are above 8 bits of segment */
 #define STM_ORIGIN_SITE 16
 
@@ -74,6 +75,24 @@ static inline bool stm_next_piece(struct stm_reader *reader, struct stm_piece *p
 		reader->next = piece->bytes + piece->count * STM_GRANULE;
 	}
 	return true;
+}
+
+/* Is there room in the block for an entry of @bytes, which are whole lines, and the next one? */
+static inline bool stm_entry_has_room(const struct stm_seg *seg, size_t bytes)
+{
+	return (size_t)(seg->limit - (uint8_t *)seg->entry) >= bytes + STM_ENTRY_ROOM;
+}
+
+/* stm_entry_published() for an entry of @bytes, where there is room. */
+static inline void stm_entry_next_line(struct stm_seg *seg, uint64_t position, size_t bytes)
+{
+	seg->block->last = position;
+	seg->entry = (struct stm_entry *)((uint8_t *)seg->entry + bytes);
+	__builtin_prefetch(seg->entry, 1);
+	seg->tail = (uint8_t *)(seg->entry + 1);
+	seg->undo_tail = seg->undo;
+	seg->extends = STM_NOTHING;
+	seg->runs = 0;
 }
 
 /* Granules are aligned: two words each, faster than memcpy for the few of a usual run. */

@@ -181,11 +181,14 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 
 	if (pthread_mutex_trylock(&stm_global.fold_lock))
 		return;
-	if (!fold(&holder) && self->snapshot - atomic_load_explicit(&stm_global.folded, memory_order_relaxed) > lag) {
-		take_idle(self, self->snapshot);
-		fold(&holder);
-		if (holder && holder != self)
+	if (!fold(&holder) && self->snapshot - atomic_load_explicit(&stm_global.folded, memory_order_relaxed) > lag &&
+	    holder && holder != self) {
+		if (atomic_load_explicit(&holder->state, memory_order_acquire) == STM_IDLE) {
+			take_idle(self, self->snapshot);
+			fold(&holder);
+		} else {
 			atomic_store_explicit(&stm_global.log_held_by, holder->site, memory_order_relaxed);
+		}
 	}
 	pthread_mutex_unlock(&stm_global.fold_lock);
 }

@@ -99,8 +99,8 @@ int stm_heap_enlist(struct stm_seg *seg)
 
 	seg->view.heap = seg->start + STM_HEAP;
 	seg->view.state = seg->start + PAGE_STATES;
-	seg->read_markers = (uint32_t *)(seg->start + STM_HEAP / 4);
-	seg->write_markers = (uint32_t *)(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4);
+	seg->read_markers = (stm_marker *)(seg->start + STM_HEAP / 4);
+	seg->write_markers = (stm_marker *)(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4);
 	pthread_mutex_lock(&grow_lock);
 	error = extend(seg, atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed));
 	/* In the list before the lock is free, so that no growth misses it. */

@@ -185,7 +185,7 @@ int stm_fini(void)
 	pthread_mutex_lock(&init_lock);
 	if (!stm_global.ready)
 		error = -ENXIO;
-	else if (stm_in_transaction())
+	else if (stm_in_transaction() || (stm__self && stm__self->hooks))
 		error = -EBUSY;
 	else
 		error = stm_segments_close();

@@ -116,6 +116,9 @@ struct stm_block {
 
 /* ---- segments ---- */
 
+/* Inlined barriers store markers by types of their own. */
+typedef uint32_t __attribute__((__may_alias__)) stm_marker;
+
 enum stm_run_state { STM_IDLE, STM_RUNNING };
 enum stm_taken { STM_FREE, STM_TAKEN, STM_PARKED };
 enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
@@ -182,7 +185,7 @@ struct stm_seg {
 	struct stm_run *last;           /* the last run, if there is one */
 	uint64_t extends;               /* the granule that would extend it, plus STM_FRESH; or STM_NOTHING */
 	uint8_t *undo, *undo_tail, *undo_limit; /* the undo log: old bytes of all runs that are not fresh, in order */
-	uint32_t *read_markers, *write_markers; /* by granule */
+	stm_marker *read_markers, *write_markers; /* by granule */
 	uint64_t commits;
 
 	enum stm_inevitable inevitable;
@@ -196,6 +199,8 @@ struct stm_seg {
 	struct stm_block *block, *used_first, *used_last, *free;
 	_Atomic uint64_t block_bytes;   /* of all of them; written by the owner */
 
+	unsigned int hooks;             /* lists of hooks that are running */
+	uint32_t private_version, private_pages; /* pages made private by writes in the transaction of that version */
 	struct stm_action *actions;
 	size_t actions_n, actions_cap;
 	struct stm_blocks *blocks;      /* the allocator's */
@@ -281,6 +286,7 @@ bool stm_entry_reserve(struct stm_seg *seg, size_t bytes); /* room for a run of 
 bool stm_undo_reserve(struct stm_seg *seg, size_t bytes);
 void stm_entry_published(struct stm_seg *seg, uint64_t position); /* start the next one */
 void stm_entry_reset(struct stm_seg *seg);      /* forget the one in the making */
+void stm_entry_abandon(struct stm_seg *seg);    /* the same after an abort: and what was large goes back */
 void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody can still read */
 
 /* ---- apply.c: reading entries, into a view ---- */
@@ -288,7 +294,7 @@ void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody 
 bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot);
 void stm_apply(struct stm_seg *seg, const struct stm_slot *slot);
 void stm_advance(struct stm_seg *seg);          /* apply all that is published, publish the snapshot */
-uint64_t stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, bool *conflict);
+bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position);
 void stm_advance_to(struct stm_seg *seg, uint64_t position);
 
 /* ---- pages.c: what the design's table of page events says ---- */
@@ -306,7 +312,13 @@ void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or ha
 
 /* ---- barrier.c ---- */
 
-int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* 0 or -ENOMEM */
+int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* at most STM_RUN_MAX; 0 or -ENOMEM */
+
+/* ---- publish.c ---- */
+
+bool stm_publish(struct stm_seg *seg);          /* commit what it wrote; false: it conflicts */
+bool stm_take_pending(struct stm_seg *seg);     /* put PENDING at the tail; false: it conflicts */
+void stm_empty_pending(struct stm_seg *seg);    /* give it up again */
 
 /* ---- tx.c ---- */
 

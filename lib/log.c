@@ -154,9 +154,13 @@ void stm_log_close(void)
 
 /* ---- group summaries ---- */
 
-static void add_bit(uint64_t *mask, uint64_t bit)
+/* Bits first % 512 to last % 512. */
+static void add_bits(uint64_t *mask, uint64_t first, uint64_t last)
 {
-	mask[bit / 64 % 8] |= (uint64_t)1 << (bit % 64);
+	if (last - first >= 512)
+		last = first + 511;
+	for (; first <= last; first++)
+		mask[first / 64 % 8] |= (uint64_t)1 << (first % 64);
 }
 
 static void summarise(const struct stm_slot *slot, uint64_t *regions, uint64_t *windows)
@@ -165,15 +169,11 @@ static void summarise(const struct stm_slot *slot, uint64_t *regions, uint64_t *
 	struct stm_piece piece;
 
 	while (stm_next_piece(&reader, &piece)) {
-		uint64_t first = piece.granule / STM_PAGE_GRANULES / STM_WINDOW_PAGES;
-		uint64_t last = (piece.granule + piece.count - 1) / STM_PAGE_GRANULES / STM_WINDOW_PAGES;
+		uint64_t first = piece.granule / STM_PAGE_GRANULES;
+		uint64_t last = (piece.granule + piece.count - 1) / STM_PAGE_GRANULES;
 
-		if (last - first >= 512)
-			last = first + 511;
-		for (; first <= last; first++) {
-			add_bit(windows, first);
-			add_bit(regions, first * STM_WINDOW_PAGES / STM_REGION_PAGES);
-		}
+		add_bits(windows, first / STM_WINDOW_PAGES, last / STM_WINDOW_PAGES);
+		add_bits(regions, first / STM_REGION_PAGES, last / STM_REGION_PAGES);
 	}
 }
 

@@ -145,9 +145,11 @@ static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, si
 {
 	size_t cluster = stm_global.cluster;
 	size_t low = page / cluster * cluster, high = low + cluster;
+	/* The heap may grow meanwhile, and a view may have pages that the heap failed to get. */
+	size_t end = atomic_load_explicit(&stm_global.heap_size, memory_order_acquire) / STM_PAGE;
 
-	if (high > stm_view_pages(&seg->view))
-		high = stm_view_pages(&seg->view);
+	if (high > end)
+		high = end;
 	*first = page;
 	*last = page + 1;
 	while (*first > low && seg->view.state[*first - 1] == state)
@@ -227,7 +229,7 @@ bool stm_page_make_private(struct stm_seg *seg, size_t page)
 
 static bool used_recently(const struct stm_seg *seg, size_t page)
 {
-	const uint32_t *marker = seg->read_markers + page * STM_PAGE_GRANULES;
+	const stm_marker *marker = seg->read_markers + page * STM_PAGE_GRANULES;
 
 	for (size_t i = 0; i < STM_PAGE_GRANULES; i++)
 		if (marker[i] && seg->version - marker[i] < RECENT_VERSIONS)

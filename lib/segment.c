@@ -117,6 +117,7 @@ static void join(struct stm_seg *seg)
 	seg->slot = stm_global.fold_slot;
 	seg->idle_visits = 0;
 	seg->outcome = 0;
+	seg->attempt = 0;
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
@@ -128,6 +129,7 @@ static void join(struct stm_seg *seg)
 static void part(struct stm_seg *seg)
 {
 	stm_run(seg);
+	stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
 	stm_blocks_detach(seg);
 	pthread_mutex_lock(&stm_global.fold_lock);
 	if (stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view)))
@@ -139,9 +141,12 @@ static void part(struct stm_seg *seg)
 
 static int attach_locked(void)
 {
-	struct stm_seg *seg = unused_segment();
+	struct stm_seg *seg;
 	int error;
 
+	if (!stm_global.ready) /* stm_fini() was quicker */
+		return -ENXIO;
+	seg = unused_segment();
 	if (!seg) {
 		if (stm_global.segments_n >= stm_global.segments_limit)
 			return -EAGAIN;
@@ -198,7 +203,7 @@ int stm_thread_detach(void)
 		return -ENXIO;
 	if (!seg)
 		return -EPERM;
-	if (stm_in_tx(seg))
+	if (stm_in_tx(seg) || seg->hooks)
 		return -EBUSY;
 	detach(seg);
 	return 0;
@@ -240,9 +245,10 @@ int stm_segments_close(void)
 	pthread_mutex_unlock(&attach_lock);
 	if (stm__self)
 		detach(stm__self);
-	for (unsigned int i = 0; i < stm_global.segments_n; i++)
+	unsigned int n = atomic_exchange(&stm_global.segments_n, 0);
+
+	for (unsigned int i = 0; i < n; i++)
 		free_segment(stm_global.segments[i]);
-	stm_global.segments_n = 0;
 	pthread_key_delete(exit_key);
 	return 0;
 }

@@ -8,6 +8,8 @@
 #ifndef STM_TESTING_H
 #define STM_TESTING_H
 
+#include <stdint.h>
+
 enum stm_point {
 	STM_POINT_BEGIN,                /* RUNNING is stored, TAKEN not yet read */
 	STM_POINT_APPLIED,              /* an entry was applied, the snapshot not yet published */
@@ -34,8 +36,17 @@ extern void (*stm_schedule_hook)(enum stm_point point);
 		if (stm_schedule_hook)                          \
 			stm_schedule_hook(STM_POINT_##point);   \
 	} while (0)
+
+/* Called with the position of each commit that wrote, on its thread, before the position is seen elsewhere. */
+extern void (*stm_commit_hook)(uint64_t position);
+#define STM_COMMITTED(position)                                 \
+	do {                                                    \
+		if (stm_commit_hook)                            \
+			stm_commit_hook(position);              \
+	} while (0)
 #else
 #define STM_POINT(point) ((void)0)
+#define STM_COMMITTED(position) ((void)0)
 #endif
 
 enum stm_mutant {

@@ -2,19 +2,14 @@
 /*
  * tx.c - transactions: begin, commit, abort, inevitability.
  *
- *   begin    store RUNNING; look at TAKEN; apply new commits; publish the snapshot; take a version.
- *   commit   1. put the after-images into the entry.
- *            2. validate against each published slot from the snapshot on; at the first EMPTY one, take it by
- *               cmpxchg16b: {entry, summary}. A PENDING one: wait.
- *            3. copy a small entry into its slot.
- *            4. apply what was validated; publish snapshot = own position + 1; store IDLE.
+ *   begin    store RUNNING; look at TAKEN; apply new commits; publish the snapshot.
+ *   commit   publish what was written, if anything (publish.c); actions; take the next version; store IDLE.
  *   abort    copy the old bytes back; actions undone; outside: back off, and run from the checkpoint again.
  *
  * Functions that end in a verdict return bool; only the outermost ones here leave by stm__resume().
  */
 #include <errno.h>
 #include <sched.h>
-#include <string.h>
 
 #include "entry.h"
 #include "internal.h"
@@ -23,6 +18,7 @@ __thread struct stm_seg *stm__self __attribute__((__tls_model__("initial-exec"))
 
 #ifdef STM_SCHEDULE
 void (*stm_schedule_hook)(enum stm_point point);
+void (*stm_commit_hook)(uint64_t position);
 #endif
 
 #define VERSION_LAST 0xfffffffeu
@@ -64,23 +60,7 @@ static void undo(struct stm_seg *seg)
 		}
 		next = (const uint8_t *)(run + 1) + run->count * STM_GRANULE;
 	}
-	stm_entry_reset(seg);
-}
-
-#if STM_MUTANT == 3
-static atomic_flag inevitable_flag = ATOMIC_FLAG_INIT;
-#endif
-
-/* Give up a PENDING slot that got no entry. */
-static void empty_pending(struct stm_seg *seg)
-{
-#if STM_MUTANT == 3
-	atomic_flag_clear(&inevitable_flag);
-#else
-	atomic_store(&seg->slot->entry, STM_SLOT_EMPTY);
-	stm_pending_resolved();
-#endif
-	seg->inevitable = STM_UNDOABLE;
+	stm_entry_abandon(seg);
 }
 
 /* Undo this attempt. Afterwards the thread is in no transaction. */
@@ -91,7 +71,7 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	/* A fold that is due stays due. */
 	undo(seg);
 	if (attention & STM_ATTEND_PENDING)
-		empty_pending(seg);
+		stm_empty_pending(seg);
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
 	seg->attention = attention & STM_ATTEND_FOLD;
@@ -116,8 +96,6 @@ static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 	seg->hot.version = ONE_VERSION;
 }
 
-static bool take_pending(struct stm_seg *seg);
-
 /*
  * Too many attempts failed: nobody may commit before this one does. Its snapshot is the tail then, so it
  * validates trivially: it has read nothing.
@@ -125,8 +103,8 @@ static bool take_pending(struct stm_seg *seg);
 static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
 {
 	seg->inevitable = STM_RIGHT_OF_WAY;
-	if (!take_pending(seg))
-		stm_die("begin: a transaction that has read nothing conflicts");
+	while (!stm_take_pending(seg))
+		seg->hot.version += ONE_VERSION; /* a stray stm_read() outside a transaction left this version */
 }
 
 /* Begin, if there is more to do than usual. */
@@ -219,172 +197,13 @@ void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
 
 /* ---- commit ---- */
 
-#define ALL_LANES 0x0001000100010001u  /* times a region: that region in every lane */
-
-/* Add @region to a summary of @used lanes. False: it is full. */
-static __attribute__((__noinline__)) bool add_lane(uint64_t *summary, unsigned int *used, uint64_t region)
-{
-	for (unsigned int i = 0; i < *used; i++)
-		if ((*summary >> i * 16 & 0xffff) == region)
-			return true;
-	if (*used == STM_LANES)
-		return false;
-	*summary &= ~((uint64_t)0xffff << *used * 16);
-	*summary |= region << *used * 16;
-	++*used;
-	return true;
-}
-
-/* Put the new bytes into the runs. Returns the summary; *@flags gets STM_SLOT_MANY if there is none. */
-static inline uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
-{
-	struct stm_run *run = (struct stm_run *)(seg->entry + 1);
-	uint64_t lane0 = run->granule / STM_REGION_GRANULES;
-	uint64_t summary = lane0 * ALL_LANES;
-	unsigned int used = 1;
-
-	*flags = 0;
-	for (uint32_t left = seg->runs; left; left--) {
-		size_t granule = run->granule, count = run->count;
-		uint64_t first = granule / STM_REGION_GRANULES;
-		uint64_t last = (granule + count - 1) / STM_REGION_GRANULES;
-
-		stm_copy_fresh_granules(run + 1, seg->view.heap + granule * STM_GRANULE, count);
-		if (unlikely(first != lane0 || last != lane0))
-			for (; first <= last; first++)
-				if (!add_lane(&summary, &used, first)) {
-					*flags = STM_SLOT_MANY;
-					break;
-				}
-		run = (struct stm_run *)((uint8_t *)(run + 1) + count * STM_GRANULE);
-	}
-	return summary;
-}
-
-/*
- * A small entry goes into its slot, beside the pointer: readers then move one cache line. Our published snapshot
- * keeps the slot from being recycled meanwhile.
- */
-static inline void pack(struct stm_seg *seg, struct stm_slot *slot, uint64_t summary, uint64_t flags)
-{
-	const uint8_t *next = (const uint8_t *)(seg->entry + 1);
-	size_t bytes = (size_t)(seg->tail - next);
-	uint64_t packed = (uint64_t)(uintptr_t)seg->site << STM_ORIGIN_SITE | seg->runs << STM_PACKED_RUNS | seg->id;
-	uint8_t *to = slot->bytes;
-
-	STM_POINT(PACK);
-	if (seg->runs > 2 || bytes > seg->runs * sizeof(struct stm_run) + STM_PACKED_GRANULES * STM_GRANULE || flags)
-		return;
-	if (STM_MUTATED(PACK_EARLY))
-		atomic_store_explicit(&slot->packed, packed, memory_order_release);
-	for (uint32_t i = 0; i < seg->runs; i++) {
-		const struct stm_run *run = (const struct stm_run *)next;
-		uint64_t region = run->granule / STM_REGION_GRANULES;
-		uint32_t lane = 0;
-
-		while ((summary >> lane * 16 & 0xffff) != region)
-			lane++;
-		slot->runs[i] = lane << 30 | (uint32_t)(run->granule % STM_REGION_GRANULES) << 2 | (uint32_t)run->count;
-		stm_copy_granules(to, run + 1, run->count);
-		to += run->count * STM_GRANULE;
-		next = (const uint8_t *)(run + 1) + run->count * STM_GRANULE;
-		if (STM_MUTATED(PACK_EARLY))
-			STM_POINT(PACK);
-	}
-	/* Pairs with the acquire in stm_read_slot(). */
-	atomic_store_explicit(&slot->packed, packed, memory_order_release);
-}
-
-static inline bool take_slot(struct stm_slot *slot, uint64_t entry, uint64_t summary)
-{
-	unsigned __int128 empty = 0, full = (unsigned __int128)summary << 64 | entry;
-
-	return __sync_bool_compare_and_swap((unsigned __int128 *)slot, empty, full);
-}
-
-static void provide_next(uint64_t position)
-{
-	if (unlikely(!stm_log_provide(position + 1)))
-		stm_die("commit: no memory for the commit log at position %llu (ENOMEM)", (unsigned long long)position);
-}
-
-/* Invariant 6: before the last slot of a chunk is published, the next chunk exists. */
-static inline void provide_after(struct stm_seg *seg, uint64_t position)
-{
-	if (unlikely((position + 1) % STM_CHUNK_SLOTS == 0)) {
-		provide_next(position);
-		seg->attention |= STM_ATTEND_FOLD;
-	}
-}
-
-/* Publish what the transaction wrote. False: it conflicts. Not inlined: commits that only read need no registers saved. */
-static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
-{
-	uint64_t flags, summary = fill_entry(seg, &flags);
-	uint64_t entry = (uint64_t)(uintptr_t)seg->entry | flags;
-	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
-	bool conflict;
-
-	seg->entry->origin = (uint64_t)(uintptr_t)seg->site << STM_ORIGIN_SITE | seg->id;
-	seg->entry->runs = seg->runs;
-	for (;;) {
-		if (unlikely(stm_is_published(atomic_load_explicit(&slot->entry, memory_order_acquire)))) {
-			position = stm_find_conflict(seg, &slot, &conflict);
-			if (unlikely(conflict))
-				return false;
-		}
-#if STM_MUTANT == 3
-		if (!(seg->attention & STM_ATTEND_PENDING)) {
-			if (atomic_flag_test_and_set(&inevitable_flag)) {
-				sched_yield();
-				continue;
-			}
-			atomic_flag_clear(&inevitable_flag); /* nobody is: publish, then */
-		}
-#endif
-		STM_POINT(VALIDATED);
-		provide_after(seg, position);
-		if (unlikely(seg->attention & STM_ATTEND_PENDING)) {
-#if STM_MUTANT == 3
-			if (!take_slot(slot, entry, summary))
-				continue;
-			atomic_flag_clear(&inevitable_flag);
-#else
-			slot->summary = summary; /* nobody looks before it is published */
-			atomic_store(&slot->entry, entry);
-			stm_pending_resolved();
-#endif
-			seg->inevitable = STM_UNDOABLE;
-			break;
-		}
-		if (atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
-			seg->calls++;
-			stm_pending_wait(slot);
-			continue;
-		}
-		if (likely(take_slot(slot, entry, summary)))
-			break;
-	}
-	STM_POINT(PUBLISHED);
-	pack(seg, slot, summary, flags);
-	stm_entry_published(seg, position);
-	if (seg->snapshot != position)
-		stm_advance_to(seg, position);
-	seg->slot = stm_slot_next(slot, position);
-	seg->snapshot = position + 1;
-	/* Pairs with fold's acquire. */
-	atomic_store_explicit(&seg->published, position + 1, memory_order_release);
-	return true;
-}
-
 /* What a plain commit has no need of. */
 static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 {
 	uint32_t attention = seg->attention;
 
 	if (attention & STM_ATTEND_PENDING && seg->inevitable)
-		empty_pending(seg); /* it wrote nothing */
+		stm_empty_pending(seg); /* it wrote nothing */
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_committed(seg);
 	if (attention & STM_ATTEND_FOLD)
@@ -400,7 +219,7 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 {
 	if (seg->runs) {
-		if (unlikely(!publish(seg)))
+		if (unlikely(!stm_publish(seg)))
 			stm_tx_restart(seg, STM_ABORT_CONFLICT);
 		seg->commits++;
 	}
@@ -488,11 +307,10 @@ int stm_restart(void)
 
 bool stm_tx_doomed(struct stm_seg *seg)
 {
-	struct stm_slot *slot;
-	bool conflict;
+	struct stm_slot *slot = seg->slot;
+	uint64_t position = seg->snapshot;
 
-	stm_find_conflict(seg, &slot, &conflict);
-	return conflict;
+	return stm_find_conflict(seg, &slot, &position);
 }
 
 int stm_validate(void)
@@ -518,44 +336,6 @@ bool stm_in_transaction(void)
 
 /* ---- inevitability ---- */
 
-/* Put PENDING at the tail, and bring the view up to it. False: the transaction conflicts. */
-static bool take_pending(struct stm_seg *seg)
-{
-	struct stm_slot *slot;
-	uint64_t position;
-	bool conflict;
-
-#if STM_MUTANT == 3
-	while (atomic_flag_test_and_set(&inevitable_flag))
-		sched_yield();
-#endif
-	for (;;) {
-		uint64_t empty = STM_SLOT_EMPTY;
-
-		position = stm_find_conflict(seg, &slot, &conflict);
-		if (conflict) {
-#if STM_MUTANT == 3
-			atomic_flag_clear(&inevitable_flag);
-#endif
-			return false;
-		}
-		STM_POINT(PENDING);
-#if STM_MUTANT == 3
-		break;
-#endif
-		if (atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
-			seg->calls++;
-			stm_pending_wait(slot);
-		} else if (atomic_compare_exchange_strong(&slot->entry, &empty, STM_SLOT_PENDING)) {
-			break;
-		}
-	}
-	stm_advance_to(seg, position);
-	seg->attention |= STM_ATTEND_PENDING;
-	seg->inevitables++;
-	return true;
-}
-
 int stm_become_inevitable(const char *why)
 {
 	struct stm_seg *seg = stm_tx_if_any("stm_become_inevitable");
@@ -563,7 +343,7 @@ int stm_become_inevitable(const char *why)
 	(void)why; /* for the event log */
 	if (!seg)
 		return -EPERM;
-	if (!(seg->attention & STM_ATTEND_PENDING) && !take_pending(seg))
+	if (!(seg->attention & STM_ATTEND_PENDING) && !stm_take_pending(seg))
 		stm_tx_restart(seg, STM_ABORT_INEVITABLE);
 	seg->inevitable = STM_INEVITABLE;
 	return 0;

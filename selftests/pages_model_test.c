@@ -520,9 +520,10 @@ static bool is_written(const struct model *m, size_t page, size_t k)
 
 static void write_with_barrier(struct actor *a, struct model *m)
 {
-	uint32_t version = a->seg->version, runs = a->seg->runs;
-	/* The slow path looks before it pays for a page: at run 0, 1, 2, 4, 8, ... */
-	bool looks = m->state[a->page] != STM_PAGE_PRIVATE && !(runs & (runs - 1));
+	uint32_t version = a->seg->version;
+	uint32_t pages = a->seg->private_version == version ? a->seg->private_pages : 0;
+	/* The slow path looks before it pays for a page: at the transaction's page 0, 1, 2, 4, 8, ... */
+	bool looks = m->state[a->page] != STM_PAGE_PRIVATE && !(pages & (pages - 1));
 	bool restarts = looks && is_doomed(m, version);
 
 	if (m->writes == 32)

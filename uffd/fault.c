@@ -84,7 +84,8 @@ static void on_fault(int signum, siginfo_t *info, void *context)
 	bool write = user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE;
 	int saved = errno;
 
-	if (info->si_code <= 0 || !resolve || !resolve((uintptr_t)info->si_addr, write, signum == SIGBUS))
+	/* Sent by a process, or a page that the hardware lost: not ours. */
+	if (info->si_code <= 0 || (signum == SIGBUS && info->si_code != BUS_ADRERR) || !resolve || !resolve((uintptr_t)info->si_addr, write, signum == SIGBUS))
 		hand_on(signum, info, context);
 	errno = saved;
 }

@@ -115,8 +115,11 @@ int stm_view_share(struct stm_view *view, size_t first, size_t last)
 	int error = stm_uffd_continue(view->uffd, page_address(view, first), (last - first) * STM_PAGE,
 				      &view->calls);
 
-	if (error)
+	if (error) { /* some may be there: none shall */
+		++view->calls;
+		stm_empty(page_address(view, first), (last - first) * STM_PAGE);
 		return error;
+	}
 	memset(view->state + first, STM_PAGE_SHARED, last - first);
 	count_regions(view, first, last, 1);
 	view->shared += last - first;
@@ -159,8 +162,11 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last)
 	for (size_t page = first; page < last; page++) {
 		uint8_t *state = view->state + page;
 
-		if (*state == STM_PAGE_UNMAPPED)
+		if (*state == STM_PAGE_UNMAPPED) {
+			if (!stm_view_has_region(view, (unsigned int)(page / STM_REGION_PAGES)))
+				page |= STM_REGION_PAGES - 1; /* nor has the rest of it */
 			continue;
+		}
 		if (*state == STM_PAGE_SHARED)
 			view->shared--;
 		else
