@@ -40,7 +40,8 @@ void history_begin(struct history *history, uint64_t snapshot)
 void history_event(struct history *history, enum history_what what, uint64_t index, uint64_t value)
 {
 	if (history->events_n == history->events_room)
-		history->events = grow(history->events, &history->events_room, sizeof(*history->events));
+		history->events =
+			grow(history->events, &history->events_room, sizeof(*history->events));
 	history->events[history->events_n++] =
 		(struct history_event){ .index = index, .what = what, .value = value };
 	history_last(history)->events++;
@@ -92,7 +93,8 @@ struct run {
 	size_t changes_n, changes_room;
 };
 
-static const char *const ends[] = { "open", "commit", "read-only commit", "attempt, undone later," };
+static const char *const ends[] = { "open", "commit", "read-only commit",
+				    "attempt, undone later," };
 
 static bool say(const struct history_attempt *attempt, unsigned int thread, const char *what)
 {
@@ -101,8 +103,8 @@ static bool say(const struct history_attempt *attempt, unsigned int thread, cons
 	return false;
 }
 
-static bool sort_attempt(struct run *run, const struct history_attempt *attempt, unsigned int thread,
-			 size_t *links)
+static bool sort_attempt(struct run *run, const struct history_attempt *attempt,
+			 unsigned int thread, size_t *links)
 {
 	struct place *place;
 
@@ -152,10 +154,12 @@ static void say_writers(const struct run *run, uint64_t index, uint64_t value)
 			const struct history_event *event = &history->events[attempt->first];
 
 			for (uint32_t k = 0; k < attempt->events; k++, event++)
-				if (event->what == HISTORY_WRITE && event->index == index && event->value == value)
+				if (event->what == HISTORY_WRITE && event->index == index &&
+				    event->value == value)
 					printf("# value %#llx: written by event %u of %u of attempt %zu of thread %u, %s at position %llu\n",
 					       (unsigned long long)value, k, attempt->events, i, t,
-					       ends[attempt->end], (unsigned long long)attempt->position);
+					       ends[attempt->end],
+					       (unsigned long long)attempt->position);
 		}
 	}
 }
@@ -177,13 +181,14 @@ static bool execute(struct run *run, const struct history_attempt *attempt, unsi
 		case HISTORY_READ:
 			if (*word == event->value)
 				continue;
-			snprintf(text, sizeof(text), "event %u of %u: read word %llu as %#llx, which was %#llx",
-				 i, attempt->events, (unsigned long long)event->index,
+			snprintf(text, sizeof(text),
+				 "event %u of %u: read word %llu as %#llx, which was %#llx", i,
+				 attempt->events, (unsigned long long)event->index,
 				 (unsigned long long)event->value, (unsigned long long)*word);
 			say_writers(run, event->index, event->value);
 			say_writers(run, event->index, *word);
-			printf("# attempt %zu of thread %u:\n", (size_t)(attempt - run->histories[thread].attempts),
-			       thread);
+			printf("# attempt %zu of thread %u:\n",
+			       (size_t)(attempt - run->histories[thread].attempts), thread);
 			return say(attempt, thread, text);
 		case HISTORY_WRITE:
 			remember(run, word, NULL);
@@ -191,8 +196,9 @@ static bool execute(struct run *run, const struct history_attempt *attempt, unsi
 			continue;
 		case HISTORY_SET:
 			if (*key != found) {
-				snprintf(text, sizeof(text), "event %u of %u: key %llu was %s, but is %s the set",
-					 i, attempt->events, (unsigned long long)event->index,
+				snprintf(text, sizeof(text),
+					 "event %u of %u: key %llu was %s, but is %s the set", i,
+					 attempt->events, (unsigned long long)event->index,
 					 found ? "found" : "not found", *key ? "in" : "not in");
 				return say(attempt, thread, text);
 			}
@@ -230,7 +236,8 @@ static bool execute_all(struct run *run)
 		if (i == run->end - run->first)
 			break;
 		if (!place->writer) {
-			printf("# nobody committed at position %llu\n", (unsigned long long)(run->first + i));
+			printf("# nobody committed at position %llu\n",
+			       (unsigned long long)(run->first + i));
 			return false;
 		}
 		if (!execute(run, place->writer, place->thread))
@@ -242,7 +249,11 @@ static bool execute_all(struct run *run)
 bool checker_run(struct checker_model *model, const struct history *histories, unsigned int n,
 		 uint64_t first, uint64_t end, struct checker_counts *counts)
 {
-	struct run run = { .model = model, .histories = histories, .threads = n, .first = first, .end = end,
+	struct run run = { .model = model,
+			   .histories = histories,
+			   .threads = n,
+			   .first = first,
+			   .end = end,
 			   .counts = counts };
 	size_t attempts = 0, links = 0;
 	bool ok = true;

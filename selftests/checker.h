@@ -2,13 +2,13 @@
 /*
  * checker.h - what each thread did, and whether some serial execution explains it.
  *
- * Threads record every attempt of every transaction while it runs, in ordinary memory. Afterwards the checker
- * executes all commits one by one, in the order of their positions in the commit log, on a plain
- * model of the data, and looks whether each recorded result is what the model gives:
+ * Threads record every attempt of every transaction while it runs, in ordinary memory. Afterwards
+ * the checker executes all commits one by one, in the order of their positions in the commit log,
+ * on a plain model of the data, and looks whether each recorded result is what the model gives:
  *
  *   1. Each position has exactly one commit.
- *   2. A commit sees the state before its own position. A read-only one, and an attempt that was undone, sees
- *      the state of its snapshot. Together that is opacity.
+ *   2. A commit sees the state before its own position. A read-only one, and an attempt that was
+ *      undone, sees the state of its snapshot. Together that is opacity.
  *   3. The model's final state is that of the heap: its user compares.
  *
  * It knows nothing of the library: positions are numbers that the caller found out.
@@ -28,9 +28,9 @@ enum history_end {
 };
 
 enum history_what {
-	HISTORY_READ,                   /* @index: the word; @value: what was read */
-	HISTORY_WRITE,                  /* @value: what was written */
-	HISTORY_SET,                    /* @index: the key; @value: enum history_set << 1 | found before */
+	HISTORY_READ, /* @index: the word; @value: what was read */
+	HISTORY_WRITE, /* @value: what was written */
+	HISTORY_SET, /* @index: the key; @value: enum history_set << 1 | found before */
 };
 
 enum history_set { HISTORY_HAS, HISTORY_INSERT, HISTORY_REMOVE };
@@ -58,7 +58,10 @@ struct history {
 
 void history_begin(struct history *history, uint64_t snapshot);
 void history_event(struct history *history, enum history_what what, uint64_t index, uint64_t value);
-/* End the attempt that is open, if one is. @position: the commit's, or the snapshot if that changed. */
+/*
+ * End the attempt that is open, if one is. @position: the commit's, or the snapshot if that
+ * changed.
+ */
 void history_end(struct history *history, enum history_end end, uint64_t position);
 void history_undone(struct history *history);
 void history_free(struct history *history);

@@ -3,8 +3,8 @@
  * history.h - random transactions over a small heap, recorded for the checker.
  *
  * The data are words and one set of keys. Word i stands on page i % pages, beside other words of
- * its granule, which other transactions write. The set's keys are spread over a sorted list, a hash table
- * and a search tree, whose nodes are allocated and freed.
+ * its granule, which other transactions write. The set's keys are spread over a sorted list, a hash
+ * table and a search tree, whose nodes are allocated and freed.
  */
 #ifndef HISTORY_H
 #define HISTORY_H
@@ -57,7 +57,7 @@ struct history_thread {
 	pthread_t thread;
 	uint64_t random;
 	uint64_t written;               /* makes each written value unique */
-	uint64_t must;                  /* the snapshot of a transaction that begins now is no older */
+	uint64_t must; /* the snapshot of a transaction that begins now is no older */
 	unsigned int id;
 	uint64_t napped;
 };
@@ -67,7 +67,10 @@ void history_op(struct history_thread *t, bool update);
 void history_wide_op(struct history_thread *t, bool update);
 uint64_t STM *history_word(const struct history_world *world, size_t i);
 
-/* Compare the heap with the model, in a transaction: the number of differences, told by schedule_fail(). */
+/*
+ * Compare the heap with the model, in a transaction: the number of differences, told by
+ * schedule_fail().
+ */
 void history_compare(const struct history_world *world, const struct checker_model *model);
 
 static inline uint64_t history_random(struct history_thread *t, uint64_t n)

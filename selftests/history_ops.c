@@ -136,10 +136,11 @@ static bool look_at(struct history_thread *t, struct history_node STM *node)
 	}
 	stm_read(node);
 	if (node->magic != magic_of(node->key, node->size)) {
-		schedule_fail("opacity: thread %u at snapshot %llu: node %#lx has key %llu, magic %#llx%s", t->id,
-			      (unsigned long long)stm__self->snapshot, (unsigned long)node,
-			      (unsigned long long)node->key, (unsigned long long)node->magic,
-			      node->magic == NODE_DEAD ? ": it was freed" : "");
+		schedule_fail(
+			"opacity: thread %u at snapshot %llu: node %#lx has key %llu, magic %#llx%s",
+			t->id, (unsigned long long)stm__self->snapshot, (unsigned long)node,
+			(unsigned long long)node->key, (unsigned long long)node->magic,
+			node->magic == NODE_DEAD ? ": it was freed" : "");
 		return false;
 	}
 	n = (node->size - sizeof(*node)) / sizeof(uint64_t);
@@ -181,8 +182,8 @@ static void kill_node(struct history_node STM *node)
 }
 
 /* The place that points to the key's node, or to where it belongs, in a sorted list. */
-static struct history_node STM *STM *find_in_list(struct history_thread *t, struct history_node STM *STM *at,
-						  uint64_t key)
+static struct history_node STM *STM *find_in_list(struct history_thread *t,
+						  struct history_node STM *STM *at, uint64_t key)
 {
 	struct history_node STM *node;
 
@@ -191,8 +192,8 @@ static struct history_node STM *STM *find_in_list(struct history_thread *t, stru
 	return at;
 }
 
-static struct history_node STM *STM *find_in_tree(struct history_thread *t, struct history_node STM *STM *at,
-						  uint64_t key)
+static struct history_node STM *STM *find_in_tree(struct history_thread *t,
+						  struct history_node STM *STM *at, uint64_t key)
 {
 	struct history_node STM *node;
 
@@ -270,17 +271,19 @@ void history_op(struct history_thread *t, bool update)
 
 /* ---- the end ---- */
 
-static void compare_nodes(const struct history_world *world, struct history_node STM *node, uint8_t *keys,
-			  unsigned int depth)
+static void compare_nodes(const struct history_world *world, struct history_node STM *node,
+			  uint8_t *keys, unsigned int depth)
 {
 	for (; node; node = STM_GET(node->right)) {
 		stm_read(node);
-		if (node->magic != magic_of(node->key, node->size) || node->key >= world->config.keys) {
+		if (node->magic != magic_of(node->key, node->size) ||
+		    node->key >= world->config.keys) {
 			schedule_fail("at the end: node %#lx is damaged", (unsigned long)node);
 			return;
 		}
 		if (!keys[node->key])
-			schedule_fail("at the end: key %llu is there, or twice", (unsigned long long)node->key);
+			schedule_fail("at the end: key %llu is there, or twice",
+				      (unsigned long long)node->key);
 		keys[node->key] = 0;
 		if (depth > 100000) {
 			schedule_fail("at the end: a list or tree without end");
@@ -296,7 +299,8 @@ void history_compare(const struct history_world *world, const struct checker_mod
 		uint64_t value = STM_GET(*history_word(world, i));
 
 		if (value != model->words[i])
-			schedule_fail("at the end: word %zu is %#llx, not %#llx", i, (unsigned long long)value,
+			schedule_fail("at the end: word %zu is %#llx, not %#llx", i,
+				      (unsigned long long)value,
 				      (unsigned long long)model->words[i]);
 	}
 	compare_nodes(world, STM_GET(world->roots->list), model->keys, 0);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * history_test.c - opacity, strict serialisability, and nothing lost: random transactions are recorded, and a
- * checker that knows nothing of the library executes them one by one (checker.h).
+ * history_test.c - opacity, strict serialisability, and nothing lost: random transactions are
+ * recorded, and a checker that knows nothing of the library executes them one by one (checker.h).
  *
- * STM_SEED=n repeats a run's choices, though not its timing; STM_RUNS=n is how many runs, each with the next
- * seed. STM_LONG=1 runs many times longer.
+ * STM_SEED=n repeats a run's choices, though not its timing; STM_RUNS=n is how many runs, each with
+ * the next seed. STM_LONG=1 runs many times longer.
  *
  * A commit's position in the log is told by a hook of the schedule build.
  */
@@ -58,8 +58,9 @@ static int random_transaction(void *arg)
 
 	history_begin(&t->history, seg->snapshot);
 	if (seg->snapshot < t->must)
-		schedule_fail("strictness: thread %u begins at %llu, commit %llu had returned", t->id,
-			      (unsigned long long)seg->snapshot, (unsigned long long)t->must - 1);
+		schedule_fail("strictness: thread %u begins at %llu, commit %llu had returned",
+			      t->id, (unsigned long long)seg->snapshot,
+			      (unsigned long long)t->must - 1);
 	if (history_chance(t, c->large))
 		ops = 60 + (unsigned int)history_random(t, 200);
 	if (history_chance(t, c->verify))
@@ -237,10 +238,12 @@ static void run_threads(struct history_world *world, struct history_thread *thre
 		pthread_join(threads[i].thread, NULL);
 }
 
-static void check_history(struct history_world *world, struct history_thread *threads, uint64_t first)
+static void check_history(struct history_world *world, struct history_thread *threads,
+			  uint64_t first)
 {
 	struct history histories[HISTORY_THREADS_MAX];
-	struct checker_model model = { .words_n = world->config.words, .keys_n = world->config.keys };
+	struct checker_model model = { .words_n = world->config.words,
+				       .keys_n = world->config.keys };
 	struct checker_counts counts = { 0 };
 	struct compare both = { world, &model };
 	struct stm_stats stats;
@@ -250,7 +253,8 @@ static void check_history(struct history_world *world, struct history_thread *th
 	for (unsigned int i = 0; i < world->config.threads; i++)
 		histories[i] = threads[i].history;
 	stm_stats(&stats, sizeof(stats));
-	if (!checker_run(&model, histories, world->config.threads, first, stats.committed, &counts)) {
+	if (!checker_run(&model, histories, world->config.threads, first, stats.committed,
+			 &counts)) {
 		schedule_fail("no serial execution explains the history");
 	} else {
 		attach();
@@ -260,7 +264,8 @@ static void check_history(struct history_world *world, struct history_thread *th
 	printf("# %llu commits, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults\n",
 	       (unsigned long long)counts.wrote, (unsigned long long)counts.read_only,
 	       (unsigned long long)counts.undone, (unsigned long long)counts.events,
-	       (unsigned long long)(stats.aborts[STM_ABORT_CONFLICT] + stats.aborts[STM_ABORT_VALIDATE] +
+	       (unsigned long long)(stats.aborts[STM_ABORT_CONFLICT] +
+				    stats.aborts[STM_ABORT_VALIDATE] +
 				    stats.aborts[STM_ABORT_INEVITABLE]),
 	       (unsigned long long)stats.inevitable, (unsigned long long)stats.parked,
 	       (unsigned long long)stats.log_waits,
@@ -283,8 +288,8 @@ static bool run_history(uint64_t seed, bool torture)
 	memset(threads, 0, sizeof(threads));
 	choose_config(&world.config, next_random(&random), torture);
 	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u\n",
-	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride, c->options.cluster,
-	       c->options.attempts, c->torture, c->inevitable, c->churn);
+	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride,
+	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn);
 	fflush(stdout);
 	stm_commit_hook = remember_position;
 	error = stm_init(&c->options);
@@ -321,7 +326,9 @@ FIXTURE(history) {
 FIXTURE_SETUP(history)
 {
 	self->seed = choose_seed();
-	self->runs = getenv("STM_RUNS") ? (unsigned int)atoi(getenv("STM_RUNS")) : long_run() ? 40 : 5;
+	self->runs = getenv("STM_RUNS") ? (unsigned int)atoi(getenv("STM_RUNS"))
+		     : long_run()	? 40
+					: 5;
 }
 
 FIXTURE_TEARDOWN(history)
@@ -455,8 +462,8 @@ TEST_F_TIMEOUT(bank, keeps_the_sum, LONG_TIMEOUT)
 	EXPECT_EQ(0, stm_thread_detach());
 	EXPECT_EQ(0, schedule_failures());
 	stm_stats(&stats, sizeof(stats));
-	printf("# %llu commits, %llu read-only, %llu conflicts\n", (unsigned long long)stats.commits,
-	       (unsigned long long)stats.commits_read_only,
+	printf("# %llu commits, %llu read-only, %llu conflicts\n",
+	       (unsigned long long)stats.commits, (unsigned long long)stats.commits_read_only,
 	       (unsigned long long)stats.aborts[STM_ABORT_CONFLICT]);
 }
 

@@ -164,7 +164,8 @@ static int check_words(void *arg)
 	fill->wrong = 0;
 	stm_read_range(fill->words, fill->n * sizeof(uint64_t));
 	for (size_t i = 0; i < fill->n; i++)
-		fill->wrong += ((volatile uint64_t STM *)fill->words)[i] != (fill->value ? fill->value + i : 0);
+		fill->wrong += ((volatile uint64_t STM *)fill->words)[i] !=
+			       (fill->value ? fill->value + i : 0);
 	return 0;
 }
 
@@ -212,9 +213,74 @@ TEST_F(log, takes_entries_of_all_sizes)
 	EXPECT_GT(2 * LOG_LIMIT, stats().log_bytes);
 }
 
+struct scatter {
+	word_t words;
+	size_t n;
+	uint64_t value, wrong;
+	int code;
+};
+
+/* Every other granule: each is a run of its own. */
+static int scatter_words(void *arg)
+{
+	struct scatter *scatter = arg;
+
+	for (size_t i = 0; i < scatter->n; i++)
+		STM_SET(scatter->words[i * 4], scatter->value + i);
+	return scatter->code;
+}
+
+static int check_scattered(void *arg)
+{
+	struct scatter *scatter = arg;
+
+	scatter->wrong = 0;
+	for (size_t i = 0; i < scatter->n; i++)
+		scatter->wrong += +STM_GET(scatter->words[i * 4]) !=
+					  (scatter->value ? scatter->value + i : 0) ||
+				  +STM_GET(scatter->words[i * 4 + 2]) != 0;
+	return 0;
+}
+
+static void scatter_job(void *arg)
+{
+	stm_atomic(scatter_words, arg);
+}
+
+static void check_scattered_job(void *arg)
+{
+	stm_atomic(check_scattered, arg);
+}
+
+/* The same with many runs: 38,000 of them. */
+TEST_F(log, takes_entries_of_many_runs)
+{
+	static const size_t sizes[] = { 2, 3, 100, 2600, 2731, 2800, 8000, 38000 };
+	struct scatter scatter = { .words = self->words, .value = 0 };
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct scatter before = scatter;
+
+		scatter.value = (i + 1) << 32;
+		scatter.n = sizes[i];
+		scatter.code = 1;
+		actor_run(&self->a, scatter_job, &scatter);
+		actor_run(&self->a, check_scattered_job, &before);
+		EXPECT_EQ(0, before.wrong);
+		scatter.code = 0;
+		actor_run(&self->a, scatter_job, &scatter);
+		actor_run(&self->a, check_scattered_job, &scatter);
+		EXPECT_EQ(0, scatter.wrong);
+		actor_run(&self->b, check_scattered_job, &scatter);
+		EXPECT_EQ(0, scatter.wrong);
+	}
+}
+
 /* ---- far behind ---- */
 
-/* A segment that maps none of what was written skips groups; then it faults, and finds all of it. */
+/*
+ * A segment that maps none of what was written skips groups; then it faults, and finds all of it.
+ */
 TEST_F(log, a_long_backlog_is_replayed)
 {
 	const uint64_t n = 12000;
@@ -342,8 +408,8 @@ static void set_and_cancel_job(void *arg)
 }
 
 /*
- * Versions are used up after 2^32 transactions, and begin again: markers that early transactions left
- * must not pass for those of the later ones with the same versions.
+ * Versions are used up after 2^32 transactions, and begin again: markers that early transactions
+ * left must not pass for those of the later ones with the same versions.
  */
 TEST_F(log, versions_begin_again)
 {
@@ -363,7 +429,8 @@ TEST_F(log, versions_begin_again)
 	EXPECT_GT(100, self->a.seg->version);
 	for (unsigned int i = 0; i < 40; i++) {
 		struct fill fill = { .words = word_at(self->words, 1, i * 2), .value = 1000 + i };
-		struct script write = SCRIPT(WRITE(word_at(self->words, 1, i * 2), 2000 + i), STOP(&stop));
+		struct script write =
+			SCRIPT(WRITE(word_at(self->words, 1, i * 2), 2000 + i), STOP(&stop));
 
 		/* Logged, so undone; ... */
 		actor_run(&self->a, set_and_cancel_job, &fill);
@@ -374,7 +441,24 @@ TEST_F(log, versions_begin_again)
 		EXPECT_EQ(2000 + i, get_word(&self->b, fill.words));
 		set_word(&self->b, fill.words, i + 1);
 	}
-	/* ... and nothing counts as read that was not. */
+}
+
+/*
+ * Nor as marks of what these have read: nobody runs again because of what others wrote elsewhere.
+ */
+TEST_F(log, versions_that_begin_again_have_read_nothing)
+{
+	struct fill fill = { .words = word_at(self->words, 1, 0), .n = 400, .value = 1 };
+	uint32_t first;
+
+	first = self->a.seg->version;
+	for (unsigned int i = 0; i < 150; i++)
+		set_word(&self->a, word_at(self->words, 1, i * 2), i);
+	EXPECT_LT(first + 140, self->a.seg->version);
+	self->a.seg->version = LAST_VERSIONS;
+	while (self->a.seg->version >= LAST_VERSIONS)
+		get_word(&self->a, self->words);
+	EXPECT_GT(first + 100, self->a.seg->version);
 	for (unsigned int i = 0; i < 200; i++) {
 		struct stop read = { .reached = 0 };
 		struct script script = SCRIPT(READ(word_at(self->words, 3, 0)), STOP(&read),
@@ -382,7 +466,7 @@ TEST_F(log, versions_begin_again)
 
 		script_start(&self->a, &script);
 		stop_await(&read);
-		set_word(&self->b, word_at(self->words, 1, i % 40 * 2), i);
+		actor_run(&self->b, fill_job, &fill);
 		stop_release(&read);
 		actor_wait(&self->a);
 		EXPECT_EQ(1, script.attempts);
@@ -402,6 +486,7 @@ static int again(void *arg)
 
 	a->wrong += +STM_GET(*a->word) != 5;
 	STM_SET(*a->word, 6);
+	STM_SET(*word_at(a->word, 0, 2 + a->left * 2), 6); /* whose markers are as they were made */
 	if (a->left && a->left--)
 		stm_restart();
 	STM_SET(*a->word, 7);
@@ -423,6 +508,52 @@ TEST_F(log, versions_begin_again_between_attempts)
 	EXPECT_EQ(0, a.wrong);
 	EXPECT_EQ(7, get_word(&self->b, a.word));
 	EXPECT_GT(100, self->a.seg->version);
+	EXPECT_EQ(6, get_word(&self->a, word_at(a.word, 0, 2)));
+	for (unsigned int i = 1; i <= 60; i++)
+		EXPECT_EQ(0, get_word(&self->a, word_at(a.word, 0, 2 + i * 2)));
+}
+
+/* ---- many regions ---- */
+
+#define REGIONS 9u
+
+/* A slot names four regions; who maps only the fifth, or any other, must look at the entry too. */
+TEST(a_commit_in_many_regions_passes_nobody_by)
+{
+	struct actor a, b;
+	word_t words;
+
+	ASSERT_EQ(0, start((size_t)64 << 20, 1));
+	words = words_new(REGIONS * STM_REGION_PAGES);
+	actor_start(&a);
+	for (unsigned int n = 1; n <= REGIONS; n++) {
+		for (unsigned int mapped = 0; mapped < n; mapped++) {
+			word_t word = word_at(words, mapped * STM_REGION_PAGES, 0);
+			struct script write = { .n = n };
+			struct stop stop = { .reached = 0 };
+			struct script late =
+				SCRIPT(READ(word), STOP(&stop),
+				       WRITE(word_at(words, mapped * STM_REGION_PAGES, 2), 1));
+
+			actor_start(&b);
+			get_word(&b, word);
+			for (unsigned int i = 0; i < n; i++)
+				write.steps[i] = (struct step)WRITE(
+					word_at(words, i * STM_REGION_PAGES, 0), n * 100 + mapped);
+			script_run(&a, &write);
+			EXPECT_EQ(n * 100 + mapped, get_word(&b, word));
+			script_start(&b, &late);
+			stop_await(&stop);
+			script_run(&a, &write);
+			stop_release(&stop);
+			actor_wait(&b);
+			EXPECT_EQ(2, late.attempts);
+			actor_end(&b);
+		}
+	}
+	actor_end(&a);
+	EXPECT_EQ(0, schedule_failures());
+	EXPECT_EQ(0, stm_fini());
 }
 
 /* ---- a third of the heap ---- */
@@ -443,7 +574,8 @@ TEST(a_transaction_writes_a_third_of_the_heap)
 	actor_run(&b, check_job, &fill);
 	EXPECT_EQ(0, fill.wrong);
 	for (unsigned int round = 1; round <= 3; round++) {
-		struct script late = SCRIPT(READ(word_at(words, 5000, 0)), STOP(&stop), READ(word_at(words, 7, 0)));
+		struct script late = SCRIPT(READ(word_at(words, 5000, 0)), STOP(&stop),
+					    READ(word_at(words, 7, 0)));
 		struct fill before = fill;
 
 		fill.value = (uint64_t)round << 40;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * mutant_log_test.c - the commit log, one interleaving at a time: who may publish, what may be recycled, who waits.
+ * mutant_log_test.c - the commit log, one interleaving at a time: who may publish, what may be
+ * recycled, who waits.
  *
  * Each test catches one of the mistakes of lib/testing.h, named above it: see mutants.sh.
  */
@@ -40,7 +41,10 @@ FIXTURE_TEARDOWN(log)
 	EXPECT_EQ(0, stm_fini());
 }
 
-/* An attached segment that has seen no commit keeps fold back; one that runs is not parked meanwhile. */
+/*
+ * An attached segment that has seen no commit keeps fold back; one that runs is not parked
+ * meanwhile.
+ */
 static void hold_fold(struct actor *actor, struct script *script)
 {
 	script_start(actor, script);
@@ -99,7 +103,10 @@ TEST_F(log, a_fault_keeps_what_it_replays)
 	script_start(&self->b, &read);
 	stop_await(&copied);
 	let_fold_go(&self->c, &hold, words);
-	/* Fold passes all that the fault is to replay; chunks and entries that are free are used again. */
+	/*
+	 * Fold passes all that the fault is to replay; chunks and entries that are free are used
+	 * again.
+	 */
 	for (unsigned int i = 0; i < 10; i++) {
 		count_up(&self->a, word_at(words, 0, 0), STM_CHUNK_SLOTS);
 		get_word(&self->c, words);
@@ -124,7 +131,8 @@ TEST_F(log, an_entry_stays_until_it_is_applied)
 	count_up(&self->a, words, STM_CHUNK_SLOTS - 1 - tail() % STM_CHUNK_SLOTS);
 	get_word(&self->c, words);
 	EXPECT_EQ(0, get_word(&self->b, word));
-	EXPECT_EQ(STM_PAGE_SHARED, self->b.seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE]);
+	EXPECT_EQ(STM_PAGE_SHARED,
+		  self->b.seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE]);
 	EXPECT_EQ(STM_CHUNK_SLOTS - 1, tail() % STM_CHUNK_SLOTS);
 	set_word(&self->a, word, 77);
 
@@ -198,7 +206,8 @@ TEST_F(log, nobody_overtakes_an_inevitable_transaction)
 	/* It must wait now, which it counts; or it went past. */
 	calls = ((volatile struct stm_seg *)self->a.seg)->calls;
 	stop_release(&validated);
-	while (atomic_load(&self->a.busy) && ((volatile struct stm_seg *)self->a.seg)->calls == calls)
+	while (atomic_load(&self->a.busy) &&
+	       ((volatile struct stm_seg *)self->a.seg)->calls == calls)
 		sched_yield();
 	EXPECT_TRUE(atomic_load(&self->a.busy));
 	stop_release(&inevitable);
@@ -209,7 +218,10 @@ TEST_F(log, nobody_overtakes_an_inevitable_transaction)
 	EXPECT_EQ(5, get_word(&self->c, x));
 }
 
-/* THROTTLE: who begins with too much log does not wait for what only its own later commits can free. */
+/*
+ * THROTTLE: who begins with too much log does not wait for what only its own later commits can
+ * free.
+ */
 static _Atomic unsigned int turns;
 static struct stm_seg *throttled;
 

@@ -117,7 +117,8 @@ static void fill_job(void *arg)
 TEST_F(view, the_last_granule_of_a_range_is_written)
 {
 	for (size_t granules = 1; granules <= 5; granules++) {
-		struct range range = { .words = word_at(self->words, granules, 2), .granules = granules,
+		struct range range = { .words = word_at(self->words, granules, 2),
+				       .granules = granules,
 				       .code = 1 };
 		word_t last = range.words + granules * 2 - 1;
 
@@ -261,8 +262,9 @@ TEST_F(view, freed_memory_waits_for_old_snapshots)
 /* ---- NO_MEMBARRIER: who holds a sleeping segment sees it run ---- */
 
 /*
- * The owner of a segment stores RUNNING and looks whether it is taken, without a fence; the helper's membarrier
- * is the fence. To make the store late, the owner first stores to lines that the helper's CPU has.
+ * The owner of a segment stores RUNNING and looks whether it is taken, without a fence; the
+ * helper's membarrier is the fence. To make the store late, the owner first stores to lines that
+ * the helper's CPU has.
  */
 #define ROUNDS 2000
 #define LINES 40

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * progress_test.c - every transaction ends: against streams of others, inevitable ones, threads that sleep,
- * and a log that is full.
+ * progress_test.c - every transaction ends: against streams of others, inevitable ones, threads
+ * that sleep, and a log that is full.
  */
 #include <linux/futex.h>
 #include <sched.h>
@@ -82,7 +82,8 @@ static void stream_job(void *arg)
 {
 	struct stream *stream = arg;
 
-	while (!atomic_load(&stream->quit) && (!stream->limit || atomic_load(&stream->done) < stream->limit)) {
+	while (!atomic_load(&stream->quit) &&
+	       (!stream->limit || atomic_load(&stream->done) < stream->limit)) {
 		stm_atomic(increment, stream);
 		atomic_fetch_add(&stream->done, 1);
 	}
@@ -110,8 +111,8 @@ static uint64_t commits_of(struct sweep *sweep)
 }
 
 /*
- * Read all words, and write one. Each attempt that may be overtaken is: it lets others commit in the
- * middle of it, to words that it has read.
+ * Read all words, and write one. Each attempt that may be overtaken is: it lets others commit in
+ * the middle of it, to words that it has read.
  */
 static int sweep_once(void *arg)
 {
@@ -156,7 +157,8 @@ TEST_F(progress, a_long_transaction_gets_right_of_way)
 	actor_wait(&self->a);
 	actor_wait(&self->b);
 	EXPECT_LE(20, stats().inevitable);
-	EXPECT_LE(20 * ATTEMPTS, stats().aborts[STM_ABORT_CONFLICT] + stats().aborts[STM_ABORT_VALIDATE]);
+	EXPECT_LE(20 * ATTEMPTS,
+		  stats().aborts[STM_ABORT_CONFLICT] + stats().aborts[STM_ABORT_VALIDATE]);
 }
 
 struct sweeps {
@@ -227,7 +229,8 @@ TEST_F(progress, sleepers_hold_nothing_back)
 TEST_F(progress, a_long_transaction_holds_the_log)
 {
 	struct stop stop = { .reached = 0 };
-	struct script hold = SCRIPT(READ(word_at(self->words, 0, 0)), STOP(&stop), READ(word_at(self->words, 0, 0)));
+	struct script hold = SCRIPT(READ(word_at(self->words, 0, 0)), STOP(&stop),
+				    READ(word_at(self->words, 0, 0)));
 	struct stream stream;
 	struct stm_stats now;
 	uint64_t done;
@@ -281,7 +284,8 @@ TEST_F(progress, a_second_inevitable_one_waits)
 	stop_await(&stop);
 	calls = ((volatile struct stm_seg *)self->b.seg)->calls;
 	script_start(&self->b, &next);
-	while (((volatile struct stm_seg *)self->b.seg)->calls == calls && !atomic_load(&second.reached))
+	while (((volatile struct stm_seg *)self->b.seg)->calls == calls &&
+	       !atomic_load(&second.reached))
 		sched_yield();
 	EXPECT_FALSE(atomic_load(&second.reached));
 	/* Reading transactions need not wait for either. */
@@ -355,7 +359,9 @@ TEST_F(progress, right_of_way_can_be_undone)
 {
 	struct stop stop = { .reached = 0 };
 	word_t word = word_at(self->words, 1, 0);
-	struct stubborn cancels = { .word = word, .restarts = ATTEMPTS + 3, .code = 5, .stop = &stop };
+	struct stubborn cancels = {
+		.word = word, .restarts = ATTEMPTS + 3, .code = 5, .stop = &stop
+	};
 	struct stubborn commits = { .word = word, .restarts = ATTEMPTS + 3 };
 	struct script write = SCRIPT(WRITE(word_at(self->words, 2, 0), 1));
 	uint64_t calls = ((volatile struct stm_seg *)self->b.seg)->calls;
@@ -364,7 +370,8 @@ TEST_F(progress, right_of_way_can_be_undone)
 	actor_do(&self->a, stubborn_job, &cancels);
 	stop_await(&stop);
 	script_start(&self->b, &write);
-	while (((volatile struct stm_seg *)self->b.seg)->calls == calls && atomic_load(&self->b.busy))
+	while (((volatile struct stm_seg *)self->b.seg)->calls == calls &&
+	       atomic_load(&self->b.busy))
 		sched_yield();
 	EXPECT_TRUE(atomic_load(&self->b.busy));
 	stop_release(&stop);
@@ -498,7 +505,10 @@ static char thread_state(const struct actor *actor)
 	return state;
 }
 
-/* Start the script, and come back when its thread sleeps in the library: who waits counts a call first. */
+/*
+ * Start the script, and come back when its thread sleeps in the library: who waits counts a call
+ * first.
+ */
 static void start_and_await_sleep(struct actor *actor, struct script *script)
 {
 	volatile struct stm_seg *seg = actor->seg;
@@ -514,8 +524,10 @@ TEST_F(progress, all_who_wait_are_woken)
 {
 	for (unsigned int round = 0; round < 100; round++) {
 		struct stop stop = { .reached = 0 };
-		struct script writes = SCRIPT(INEVITABLE, STOP(&stop), WRITE(word_at(self->words, 1, 0), round));
-		struct script reads = SCRIPT(INEVITABLE, STOP(&stop), READ(word_at(self->words, 1, 0)));
+		struct script writes =
+			SCRIPT(INEVITABLE, STOP(&stop), WRITE(word_at(self->words, 1, 0), round));
+		struct script reads =
+			SCRIPT(INEVITABLE, STOP(&stop), READ(word_at(self->words, 1, 0)));
 		struct script b = SCRIPT(WRITE(word_at(self->words, 2, 0), round));
 		struct script c = SCRIPT(WRITE(word_at(self->words, 3, 0), round));
 		struct script d = SCRIPT(READ(word_at(self->words, 4, 0)), INEVITABLE);
@@ -535,7 +547,10 @@ TEST_F(progress, all_who_wait_are_woken)
 	}
 }
 
-/* The linker leads the library's calls of syscall(2) through here (--wrap), so that a test can stop one. */
+/*
+ * The linker leads the library's calls of syscall(2) through here (--wrap), so that a test can stop
+ * one.
+ */
 static _Atomic(struct stop *) before_futex_wait;
 static _Atomic unsigned int futex_waits;
 
@@ -566,8 +581,10 @@ TEST_F(progress, who_is_about_to_sleep_is_woken)
 {
 	for (unsigned int round = 0; round < 10; round++) {
 		struct stop stop = { .reached = 0 }, sleep = { .reached = 0 };
-		struct script writes = SCRIPT(INEVITABLE, STOP(&stop), WRITE(word_at(self->words, 1, 0), round));
-		struct script reads = SCRIPT(INEVITABLE, STOP(&stop), READ(word_at(self->words, 1, 0)));
+		struct script writes =
+			SCRIPT(INEVITABLE, STOP(&stop), WRITE(word_at(self->words, 1, 0), round));
+		struct script reads =
+			SCRIPT(INEVITABLE, STOP(&stop), READ(word_at(self->words, 1, 0)));
 		struct script b = SCRIPT(WRITE(word_at(self->words, 2, 0), round));
 
 		script_start(&self->a, round % 2 ? &writes : &reads);
@@ -585,7 +602,10 @@ TEST_F(progress, who_is_about_to_sleep_is_woken)
 
 #define WAKE_ROUNDS 5000u
 
-/* Rounds with one inevitable transaction each, which ends about when the others look whether to sleep. */
+/*
+ * Rounds with one inevitable transaction each, which ends about when the others look whether to
+ * sleep.
+ */
 struct waker {
 	word_t word;
 	bool inevitable;

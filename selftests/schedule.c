@@ -287,7 +287,9 @@ static void torture_point(enum stm_point point)
 	if (!torture_often)
 		return;
 	if (!dice)
-		dice = (torture_seed + atomic_fetch_add(&torture_threads, 1)) * 0x9e3779b97f4a7c15u | 1;
+		dice = (torture_seed + atomic_fetch_add(&torture_threads, 1)) *
+			       0x9e3779b97f4a7c15u |
+		       1;
 	dawdle();
 }
 
@@ -315,7 +317,10 @@ static bool in_write_set(const struct stm_seg *seg, size_t granule)
 	return seg->write_markers[granule] == seg->version;
 }
 
-/* Put into @page what the view must hold; *@touched: an unfolded entry writes to it. Fold lock held. */
+/*
+ * Put into @page what the view must hold; *@touched: an unfolded entry writes to it. Fold lock
+ * held.
+ */
 static void expected_page(const struct stm_seg *seg, size_t number, uint8_t *page, bool *touched)
 {
 	size_t low = number * STM_PAGE_GRANULES, high = low + STM_PAGE_GRANULES;
@@ -329,13 +334,15 @@ static void expected_page(const struct stm_seg *seg, size_t number, uint8_t *pag
 
 		while (stm_next_piece(&reader, &piece)) {
 			size_t from = piece.granule > low ? piece.granule : low;
-			size_t to = piece.granule + piece.count < high ? piece.granule + piece.count : high;
+			size_t to = piece.granule + piece.count < high ? piece.granule + piece.count
+								       : high;
 
 			if (from >= to)
 				continue;
 			*touched = true;
 			memcpy(page + (from - low) * STM_GRANULE,
-			       piece.bytes + (from - piece.granule) * STM_GRANULE, (to - from) * STM_GRANULE);
+			       piece.bytes + (from - piece.granule) * STM_GRANULE,
+			       (to - from) * STM_GRANULE);
 		}
 	}
 }
@@ -347,17 +354,21 @@ static void verify_page(const struct stm_seg *seg, size_t number)
 
 	expected_page(seg, number, page, &touched);
 	if (touched && seg->view.state[number] == STM_PAGE_SHARED)
-		schedule_fail("segment %u shares page %zu, which an entry in [folded, snapshot) writes",
-			      seg->id, number);
+		schedule_fail(
+			"segment %u shares page %zu, which an entry in [folded, snapshot) writes",
+			seg->id, number);
 	for (size_t i = 1; i < STM_PAGE_GRANULES; i++) {
 		size_t granule = number * STM_PAGE_GRANULES + i;
 
 		if (in_write_set(seg, granule) ||
-		    !memcmp(page + i * STM_GRANULE, seg->view.heap + granule * STM_GRANULE, STM_GRANULE))
+		    !memcmp(page + i * STM_GRANULE, seg->view.heap + granule * STM_GRANULE,
+			    STM_GRANULE))
 			continue;
-		schedule_fail("segment %u at snapshot %llu: granule %zu (page %zu, state %u) is not base plus log; folded %llu",
-			      seg->id, (unsigned long long)seg->snapshot, granule, number,
-			      seg->view.state[number], (unsigned long long)atomic_load(&stm_global.folded));
+		schedule_fail(
+			"segment %u at snapshot %llu: granule %zu (page %zu, state %u) is not base plus log; folded %llu",
+			seg->id, (unsigned long long)seg->snapshot, granule, number,
+			seg->view.state[number],
+			(unsigned long long)atomic_load(&stm_global.folded));
 		return;
 	}
 }

@@ -2,11 +2,12 @@
 /*
  * schedule.h - who runs when: for tests that link a library with schedule points (lib/testing.h).
  *
- *   A stop is a place where one thread waits until the test lets it go: called by the thread itself, or armed
- *   at a schedule point inside the library.
+ *   A stop is a place where one thread waits until the test lets it go: called by the thread
+ *   itself, or armed at a schedule point inside the library.
  *   An actor is a thread that does what the test tells it, one function at a time, so that a
  *   test reads as one list of steps although several threads take them.
- *   Torture makes every thread dawdle at random at schedule points, and checks there what must always hold.
+ *   Torture makes every thread dawdle at random at schedule points, and checks there what must
+ *   always hold.
  */
 #ifndef SCHEDULE_H
 #define SCHEDULE_H
@@ -53,7 +54,10 @@ void actor_wait(struct actor *actor);           /* until its job is done */
 void actor_run(struct actor *actor, void (*job)(void *arg), void *arg); /* both */
 void actor_end(struct actor *actor);            /* detach, join */
 
-/* Arm @stop: @actor stops the @nth time from now (1: the next time) that it is at @point. One at a time. */
+/*
+ * Arm @stop: @actor stops the @nth time from now (1: the next time) that it is at @point. One at a
+ * time.
+ */
 void actor_stop_at(struct actor *actor, enum stm_point point, unsigned int nth, struct stop *stop);
 
 /* ---- torture ---- */
@@ -66,9 +70,9 @@ void torture_stop(void);
 uint64_t torture_checks(void);
 
 /*
- * In a transaction: compare up to @n of the pages [first, last), from a random one on, with the base plus unfolded
- * entries. The first granule of each page is left out. Tells differences by schedule_fail(). Memory that an
- * undone transaction allocated differs rightly: not for such pages.
+ * In a transaction: compare up to @n of the pages [first, last), from a random one on, with the
+ * base plus unfolded entries. The first granule of each page is left out. Tells differences by
+ * schedule_fail(). Memory that an undone transaction allocated differs rightly: not for such pages.
  */
 void verify_view(uint64_t random, unsigned int n, size_t first, size_t last);
 

@@ -69,7 +69,9 @@ static int make_area(void *arg)
 {
 	struct area *area = arg;
 
-	/* Small ones share a chunk with others: have at least a chunk, and a page on either side. */
+	/*
+	 * Small ones share a chunk with others: have at least a chunk, and a page on either side.
+	 */
 	area->words = stm_zalloc((area->pages + 32) * STM_PAGE);
 	return !area->words;
 }
