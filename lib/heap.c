@@ -8,8 +8,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -31,10 +33,24 @@ _Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, 
 
 static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Past this limit ftruncate(2) would not answer, but send SIGXFSZ. */
+static int check_file_size(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur >= stm_global.heap_limit)
+		return 0;
+	stm_complain("RLIMIT_FSIZE: EFBIG: cannot make a heap of %zu bytes: raise it from %llu, or ask for less",
+		     stm_global.heap_limit, (unsigned long long)limit.rlim_cur);
+	return -EFBIG;
+}
+
 int stm_heap_open(void)
 {
-	int error;
+	int error = check_file_size();
 
+	if (error)
+		return error;
 	stm_global.memfd = memfd_create("stm-heap", MFD_CLOEXEC);
 	if (stm_global.memfd < 0) {
 		error = -errno;
@@ -43,7 +59,7 @@ int stm_heap_open(void)
 	}
 	if (ftruncate(stm_global.memfd, (off_t)stm_global.heap_limit)) {
 		error = -errno;
-		stm_complain("ftruncate: %s: cannot make a heap of %zu bytes: raise RLIMIT_FSIZE or ask for less",
+		stm_complain("ftruncate: %s: cannot make a heap of %zu bytes",
 			     stm_errno_name(error), stm_global.heap_limit);
 		goto fail;
 	}
@@ -115,12 +131,33 @@ int stm_heap_enlist(struct stm_seg *seg)
 	return error;
 }
 
+/* The system would rather kill a process than refuse blocks that it does not have. */
+static bool is_available(size_t bytes)
+{
+	FILE *meminfo = fopen("/proc/meminfo", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	if (!meminfo)
+		return true;
+	while (fgets(line, sizeof(line), meminfo)) {
+		unsigned long long n;
+
+		if (sscanf(line, "MemAvailable: %llu", &n) == 1 || sscanf(line, "SwapFree: %llu", &n) == 1)
+			kib += n;
+	}
+	fclose(meminfo);
+	return !kib || bytes / 1024 < kib;
+}
+
 static int grow_to(size_t size)
 {
 	size_t old = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
 	unsigned int n = atomic_load_explicit(&stm_global.segments_n, memory_order_acquire);
 	int error = 0;
 
+	if (size - old > GROWTH_MAX && !is_available(size - old))
+		return -ENOMEM;
 	while (fallocate(stm_global.memfd, 0, (off_t)old, (off_t)(size - old)))
 		if (errno != EINTR)
 			return -ENOMEM;

@@ -212,8 +212,10 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 		seg->attempt = 0;
 	seg->attention = 0;
 	leave_running(seg);
-	if (attention & STM_ATTEND_ACTIONS)
+	if (attention & STM_ATTEND_ACTIONS) {
 		stm_actions_committed(seg);
+		seg->outcome = 0; /* of this one, whatever transactions its hooks ran */
+	}
 }
 
 static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
