@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: MIT
+/*
+ * failure_test.c - white box: the system refuses what the library asks of it. Each call of malloc and its kin, mmap, mprotect,
+ * madvise, fallocate and ioctl that the library makes is failed, one at a time; linked with --wrap.
+ *
+ *   init, attach, growth    return the documented error, leave nothing half done, and work when asked again
+ *   begin to commit         go on, or stop the process with one line; nothing that committed is lost
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <uffdstm.h>
+
+#include "internal.h"
+#include "support.h"
+#include "kselftest_harness.h"
+
+#define MIB ((size_t)1 << 20)
+
+/* ---- calls that fail ---- */
+
+enum { MEMORY = 1, MAPPING = 2, BLOCKS = 4, IOCTL = 8 };
+
+/* Volatile: what runs in a fault handler is no call that the compiler can see. */
+static volatile int fail_kinds; /* which calls count */
+static volatile int fail_in;    /* calls until one fails; 0: none */
+static volatile int failed;     /* calls that failed */
+
+static bool refuse(int kind)
+{
+	if (!(fail_kinds & kind) || !fail_in)
+		return false;
+	fail_in = fail_in - 1;
+	if (fail_in)
+		return false;
+	failed = failed + 1;
+	errno = ENOMEM;
+	return true;
+}
+
+#define WRAP(kind, type, refused, name, parameters, arguments)          \
+	type __real_##name parameters;                                  \
+	type __wrap_##name parameters;                                  \
+	type __wrap_##name parameters                                   \
+	{                                                               \
+		return refuse(kind) ? refused : __real_##name arguments; \
+	}
+
+WRAP(MEMORY, void *, NULL, malloc, (size_t size), (size))
+WRAP(MEMORY, void *, NULL, calloc, (size_t n, size_t size), (n, size))
+WRAP(MEMORY, void *, NULL, realloc, (void *p, size_t size), (p, size))
+WRAP(MEMORY, void *, NULL, aligned_alloc, (size_t align, size_t size), (align, size))
+WRAP(MAPPING, void *, MAP_FAILED, mmap, (void *p, size_t len, int prot, int flags, int fd, off_t offset),
+     (p, len, prot, flags, fd, offset))
+WRAP(MAPPING, int, -1, mprotect, (void *p, size_t len, int prot), (p, len, prot))
+WRAP(BLOCKS, int, -1, fallocate, (int fd, int mode, off_t offset, off_t len), (fd, mode, offset, len))
+
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	return refuse(IOCTL) ? -1 : __real_ioctl(fd, request, arg);
+}
+
+static void fail(int kinds, int in)
+{
+	fail_kinds = kinds;
+	fail_in = in;
+	failed = 0;
+}
+
+/* Whether one failed; from here on none does. */
+static bool was_refused(void)
+{
+	fail_in = 0;
+	return failed;
+}
+
+/* ---- proof that all works ---- */
+
+static long STM *cells;         /* of a page each */
+#define CELLS 64
+#define STEP (STM_PAGE / sizeof(long))
+static volatile long seen;      /* so that loads are not left out */
+
+static int init_heap(void)
+{
+	struct stm_options options = STM_OPTIONS_INIT;
+
+	options.heap_size = 64 * MIB;
+	return stm_init(&options);
+}
+
+static void *sum_up(void *arg)
+{
+	static volatile long sum;
+
+	if (stm_thread_attach())
+		_exit(50);
+	STM_ATOMIC {
+		sum = 0;
+		for (size_t i = 0; i < CELLS; i++)
+			sum += STM_GET(cells[i * STEP]);
+	}
+	(void)arg;
+	return (void *)&sum;
+}
+
+static void work(void)
+{
+	STM_ATOMIC {
+		if (!cells)
+			cells = stm_zalloc(CELLS * STM_PAGE);
+		if (!cells)
+			_exit(51);
+		for (size_t i = 0; i < CELLS; i++)
+			STM_SET(cells[i * STEP], (long)i);
+	}
+	if (*(long *)in_thread(sum_up, NULL) != CELLS * (CELLS - 1) / 2)
+		_exit(52);
+}
+
+/* ---- exit codes of the children ---- */
+
+enum { REFUSED = 0, NOT_REFUSED = 40 }; /* the call that was to fail did not come any more */
+
+struct trial {
+	int kinds, n;
+};
+
+/*
+ * Fail the first call, then the second, and so on until none is left to fail. Every child either exits with REFUSED, or, if
+ * @may_stop, stops with one line.
+ */
+static void try_all(struct __test_metadata *_metadata, void (*fn)(void *arg), int kinds, bool may_stop)
+{
+	int n = 1, stops = 0;
+
+	for (;; n++) {
+		struct trial trial = { kinds, n };
+		struct ended e = run_child(fn, &trial);
+
+		if (exited_with(&e, NOT_REFUSED))
+			break;
+		stops += was_killed_by(&e, SIGABRT);
+		EXPECT_TRUE((exited_with(&e, REFUSED) && e.lines <= 1) ||
+			    (may_stop && was_killed_by(&e, SIGABRT) && said(&e, "ENOMEM", ""))) {
+			TH_LOG("call %d of kinds %d: %s", n, kinds, how(&e));
+		}
+		if (n > 300)
+			break;
+	}
+	TH_LOG("kinds %d: %d calls were failed, %d stopped the process", kinds, n - 1, stops);
+	EXPECT_LT(1, n); /* something was failed at all */
+}
+
+/* ---- init and attach ---- */
+
+static void try_init(void *arg)
+{
+	const struct trial *t = arg;
+	int error;
+
+	fail(t->kinds, t->n);
+	error = init_heap();
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	/* Less than was wished for may do: then it is no failure. */
+	if (error && (error != -ENOMEM || stm_thread_attach() != -ENXIO || init_heap()))
+		_exit(1);
+	if (stm_thread_attach())
+		_exit(2);
+	work();
+	_exit(stm_fini() ? 3 : REFUSED);
+}
+
+TEST(init)
+{
+	try_all(_metadata, try_init, MEMORY, false);
+	try_all(_metadata, try_init, MAPPING, false);
+	try_all(_metadata, try_init, BLOCKS, false);
+}
+
+static void *attach_refused(void *arg)
+{
+	const struct trial *t = arg;
+	int error;
+
+	fail(t->kinds, t->n);
+	error = stm_thread_attach();
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	if (error != -ENOMEM)
+		_exit(1);
+	if (stm_in_transaction() || stm_thread_detach() != -EPERM)
+		_exit(2);
+	/* Again, now that there is memory. */
+	if (stm_thread_attach())
+		_exit(3);
+	STM_ATOMIC {
+		if (STM_GET(cells[5 * STEP]) != 5)
+			_exit(4);
+	}
+	return NULL;
+}
+
+static void try_attach(void *arg)
+{
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	STM_ATOMIC {
+		cells = stm_zalloc(CELLS * STM_PAGE);
+		for (size_t i = 0; i < CELLS; i++)
+			STM_SET(cells[i * STEP], (long)i);
+	}
+	in_thread(attach_refused, arg);
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(attach)
+{
+	try_all(_metadata, try_attach, MEMORY, false);
+	try_all(_metadata, try_attach, MAPPING, false);
+	try_all(_metadata, try_attach, IOCTL, false);
+}
+
+/* ---- growth ---- */
+
+static pthread_barrier_t turn;
+
+static void *hold_a_segment(void *arg)
+{
+	if (stm_thread_attach())
+		_exit(50);
+	pthread_barrier_wait(&turn);
+	pthread_barrier_wait(&turn);
+	/* A view that grew, or did not, with the others. */
+	STM_ATOMIC {
+		if (STM_GET(cells[5 * STEP]) != 5)
+			_exit(4);
+	}
+	return arg;
+}
+
+static void try_growth(void *arg)
+{
+	const struct trial *t = arg;
+	void STM *large = NULL;
+	pthread_t other;
+	int error = 0;
+
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	work();
+	pthread_barrier_init(&turn, NULL, 2);
+	if (pthread_create(&other, NULL, hold_a_segment, NULL))
+		_exit(61);
+	pthread_barrier_wait(&turn);
+	fail(t->kinds, t->n);
+	STM_ATOMIC {
+		STM_SET(cells[1 * STEP], 1);
+		errno = 0;
+		large = stm_alloc(20 * MIB);
+		error = errno;
+		fail_in = 0;
+		STM_SET(cells[2 * STEP], 2); /* the transaction is none the worse */
+	}
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	/* Less than was wished for may do: then it is no failure. */
+	if (!large && error != ENOMEM)
+		_exit(1);
+	STM_ATOMIC {
+		if (!large)
+			large = stm_alloc(20 * MIB);
+		if (large)
+			stm_memset(large, 0x11, 20 * MIB);
+	}
+	if (!large)
+		_exit(2);
+	STM_ATOMIC {
+		if (STM_GET(((unsigned char STM *)large)[20 * MIB - 1]) != 0x11)
+			_exit(3);
+	}
+	pthread_barrier_wait(&turn);
+	pthread_join(other, NULL);
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(growth)
+{
+	try_all(_metadata, try_growth, BLOCKS, false);
+	try_all(_metadata, try_growth, MAPPING, false);
+	try_all(_metadata, try_growth, MEMORY, false);
+}
+
+/* ---- inside transactions ---- */
+
+static void try_alloc(void *arg)
+{
+	const struct trial *t = arg;
+	long STM *p[30];
+	size_t n = 0;
+
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	work();
+	fail(t->kinds, t->n);
+	STM_ATOMIC {
+		for (size_t i = 0; i < 30; i++) {
+			long STM *q = stm_alloc(3000 * i);
+
+			if (!q) {
+				if (errno != ENOMEM)
+					_exit(1);
+				continue;
+			}
+			STM_SET(*q, (long)i);
+			p[n++] = q;
+		}
+	}
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	STM_ATOMIC {
+		long last = -1;
+
+		for (size_t i = 0; i < n; i++) {
+			if (STM_GET(*p[i]) <= last)
+				_exit(2);
+			last = +STM_GET(*p[i]);
+			stm_free(p[i]);
+		}
+	}
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(allocations)
+{
+	try_all(_metadata, try_alloc, MEMORY, true);
+	try_all(_metadata, try_alloc, IOCTL, true);
+}
+
+/* Old bytes of 40 pages and more: undo log, entry and pages must grow. A refusal stops the process. */
+static void try_writes(void *arg)
+{
+	const struct trial *t = arg;
+
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	work();
+	if (stm_thread_detach() || stm_thread_attach())
+		_exit(61);
+	fail(t->kinds, t->n);
+	STM_ATOMIC {
+		for (size_t i = 0; i < CELLS; i++)
+			seen += STM_GET(cells[i * STEP]);
+		stm_memset(cells, 0, CELLS * STM_PAGE);
+		for (size_t i = 0; i < CELLS; i++)
+			STM_SET(cells[i * STEP], 1);
+	}
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	if (*(long *)in_thread(sum_up, NULL) != CELLS)
+		_exit(1);
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(writes)
+{
+	try_all(_metadata, try_writes, MEMORY, true);
+	try_all(_metadata, try_writes, IOCTL, true);
+}
+
+/* Many small commits: blocks and chunks of the log. */
+static void try_commits(void *arg)
+{
+	const struct trial *t = arg;
+
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	work();
+	fail(t->kinds, t->n);
+	for (int i = 0; i < 5000; i++)
+		STM_ATOMIC {
+			STM_SET(cells[0], STM_GET(cells[0]) + 1);
+		}
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	STM_ATOMIC {
+		if (STM_GET(cells[0]) != 5000)
+			_exit(1);
+	}
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(commits)
+{
+	try_all(_metadata, try_commits, MEMORY, true);
+}
+
+/*
+ * Copying a page for an after-image fails once the entry is published: the page stays UNMAPPED, and its next reader gets it by
+ * a fault. Nothing stops.
+ */
+static void *commit_other(void *arg)
+{
+	if (stm_thread_attach())
+		_exit(50);
+	STM_ATOMIC {
+		for (size_t i = 0; i < CELLS; i++)
+			STM_SET(cells[i * STEP], STM_GET(cells[i * STEP]) + 1);
+	}
+	return arg;
+}
+
+static void try_apply(void *arg)
+{
+	const struct trial *t = arg;
+	volatile long sum = 0;
+
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	work();
+	if (stm_thread_detach() || stm_thread_attach())
+		_exit(61);
+	stm_log_throttle(stm__self); /* folds: the pages will be SHARED */
+	STM_ATOMIC {
+		for (size_t i = 0; i < CELLS; i++)
+			seen += STM_GET(cells[i * STEP]);
+	}
+	in_thread(commit_other, NULL);
+	fail(t->kinds, t->n);
+	STM_ATOMIC { /* applies to SHARED pages that were used lately */
+		fail_in = 0;
+		sum = 0;
+		for (size_t i = 0; i < CELLS; i++)
+			sum += STM_GET(cells[i * STEP]);
+	}
+	if (sum != CELLS * (CELLS - 1) / 2 + CELLS)
+		_exit(1);
+	if (!was_refused())
+		_exit(NOT_REFUSED);
+	work();
+	_exit(stm_fini() ? 5 : REFUSED);
+}
+
+TEST(apply)
+{
+	try_all(_metadata, try_apply, IOCTL, false);
+}
+
+TEST_HARNESS_MAIN
