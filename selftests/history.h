@@ -24,6 +24,7 @@ struct history_config {
 	unsigned int torture;           /* delay one in so many schedule points; 0: no hook */
 	unsigned int pause, nap;        /* sleep inside, outside a transaction */
 	unsigned int churn;             /* detach and attach */
+	unsigned int help;              /* take who sleeps, between transactions */
 	unsigned int cancel, restart, inevitable, validate, raw, wide, large, verify;
 	struct stm_options options;
 };

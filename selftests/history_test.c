@@ -135,6 +135,8 @@ static void *run_thread(void *arg)
 		run_transaction(t);
 		if (history_chance(t, c->nap))
 			usleep((useconds_t)history_random(t, history_random(t, 20) ? 1000 : 30000));
+		if (history_chance(t, c->help))
+			help_fold();
 		if (history_chance(t, c->churn)) {
 			stm_thread_detach();
 			attach();
@@ -175,6 +177,7 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->pause = (unsigned int)PICK(r, 0, 500, 5000);
 	c->nap = (unsigned int)PICK(r, 0, 200, 2000);
 	c->churn = (unsigned int)PICK(r, 0, 100, 3000);
+	c->help = (unsigned int)PICK(r, 0, 10, 200);
 	c->cancel = (unsigned int)PICK(r, 0, 20, 100);
 	c->restart = (unsigned int)PICK(r, 0, 20, 100);
 	c->inevitable = (unsigned int)PICK(r, 0, 10, 100, 1000);
@@ -287,9 +290,9 @@ static bool run_history(uint64_t seed, bool torture)
 
 	memset(threads, 0, sizeof(threads));
 	choose_config(&world.config, next_random(&random), torture);
-	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u\n",
+	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u\n",
 	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride,
-	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn);
+	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help);
 	fflush(stdout);
 	stm_commit_hook = remember_position;
 	error = stm_init(&c->options);

@@ -349,7 +349,6 @@ static int lag_behind(void *arg)
 
 static void help_job(void *arg)
 {
-	struct stm_seg *seg = stm__self;
 	uint64_t random = 88172645463325252u;
 
 	(void)arg;
@@ -363,10 +362,7 @@ static void help_job(void *arg)
 		atomic_store(&duel.go, round);
 		for (uint64_t n = next_random(&random) % 40; n; n--)
 			__builtin_ia32_pause();
-		/* As in begin: help to fold, and take who sleeps, whatever the lag. */
-		atomic_store(&seg->state, STM_RUNNING);
-		stm_log_throttle(seg);
-		atomic_store(&seg->state, STM_IDLE);
+		help_fold();
 		while (atomic_load_explicit(&duel.done, memory_order_acquire) < round)
 			if (++spins > 100000)
 				sched_yield();

@@ -305,6 +305,15 @@ void torture_stop(void)
 	stm_schedule_hook = NULL;
 }
 
+void help_fold(void)
+{
+	struct stm_seg *seg = stm__self;
+
+	stm_run(seg);
+	stm_log_throttle(seg);
+	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_release);
+}
+
 uint64_t torture_checks(void)
 {
 	return atomic_load(&checks);

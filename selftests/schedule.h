@@ -66,6 +66,12 @@ void actor_stop_at(struct actor *actor, enum stm_point point, unsigned int nth, 
 void torture_start(uint64_t seed, unsigned int often);
 void torture_stop(void);
 
+/*
+ * Between transactions: do what a begin does that finds the log too long. Fold, and take the segments
+ * that sleep, whatever their lag; who is met sleeping again and again is parked.
+ */
+void help_fold(void);
+
 /* The number of folded entries, and of other points, that were checked. */
 uint64_t torture_checks(void);
 
