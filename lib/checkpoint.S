@@ -5,7 +5,8 @@
  *
  * Offsets of struct stm_seg, which segment.c asserts.
  */
-#define NESTED 52
+#define ATTENTION 44
+#define ATTEND_NESTED 256               /* STM_ATTEND_NESTED */
 #define RBX 64
 #define RBP 72
 #define R12 80
@@ -45,7 +46,7 @@ stm__begin:
 	movq %rdx, RSP(%rsi)
 	movq %rax, RIP(%rsi)
 	jmp stm_begin_outermost         /* (site, segment) */
-1:	incl NESTED(%rsi)               /* part of the outermost one */
+1:	addl $ATTEND_NESTED, ATTENTION(%rsi) /* part of the outermost one */
 	movl $1, %eax
 	ret
 	.cfi_endproc

@@ -129,6 +129,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
 #define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
 #define STM_ATTEND_RETRY 16u            /* @attempt is not 0 */
+#define STM_ATTEND_NESTED 256u          /* times the transactions begun inside this one that have not ended */
 
 /* stm_seg.heed */
 #define STM_HEED_LOG 1u                 /* more log memory than the limit */
@@ -162,7 +163,7 @@ struct stm_seg {
 	uint32_t runs;                  /* of the entry in the making */
 	uint32_t attention;             /* what the end must look at besides: STM_ATTEND_* */
 	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
-	uint32_t nested;                /* transactions begun inside the running one */
+	uint32_t unused;
 	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
 	unsigned int attempt;           /* failed attempts of this transaction */
 

@@ -18,7 +18,7 @@
 #include "internal.h"
 
 _Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offset");
-_Static_assert(offsetof(struct stm_seg, nested) == 52 && offsetof(struct stm_seg, checkpoint) == 64 &&
+_Static_assert(offsetof(struct stm_seg, attention) == 44 && STM_ATTEND_NESTED == 256 && offsetof(struct stm_seg, checkpoint) == 64 &&
 		       offsetof(struct stm_seg, state) == 136,
 	       "checkpoint.S knows these offsets, tools/gdb the last");
 _Static_assert(sizeof(struct stm_seg) <= STM_PAGE, "a segment stands in its hot page");

@@ -75,7 +75,6 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
 	seg->attention = attention & STM_ATTEND_FOLD;
-	seg->nested = 0;
 	seg->aborts[reason]++;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
@@ -220,6 +219,10 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 
 static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 {
+	if (unlikely(seg->attention >= STM_ATTEND_NESTED)) {
+		seg->attention -= STM_ATTEND_NESTED;
+		return;
+	}
 	if (seg->runs) {
 		if (unlikely(!stm_publish(seg)))
 			stm_tx_restart(seg, STM_ABORT_CONFLICT);
@@ -238,9 +241,7 @@ void stm__leave(int *run)
 	(void)run;
 	if (unlikely(!seg || !stm_in_tx(seg))) /* cancelled */
 		return;
-	if (unlikely(seg->nested))
-		seg->nested--;
-	else if (seg->runs | seg->attention)
+	if (seg->runs | seg->attention)
 		commit(seg);
 	else
 		leave_running(seg);
@@ -264,7 +265,7 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
 		return stm__self->outcome;
 	code = fn(arg);
 	seg = stm__self;
-	if (unlikely(code) && !seg->nested && seg->inevitable != STM_INEVITABLE) {
+	if (unlikely(code) && seg->attention < STM_ATTEND_NESTED && seg->inevitable != STM_INEVITABLE) {
 		cancel(seg, code);
 		return code;
 	}
