@@ -126,10 +126,13 @@ static inline uint64_t random_next(uint64_t *state)
 	return *state = x;
 }
 
-/* 0 .. @range - 1 from the upper half of @random. */
+/*
+ * 0 .. @range - 1 from the upper half of @random, by remainder: as in the prototypes whose figures the design
+ * quotes and the bars come from. A multiplication would take some 1 ns less from every implementation's operation.
+ */
 static inline unsigned int random_below(uint64_t random, unsigned int range)
 {
-	return (unsigned int)(((random >> 32) * range) >> 32);
+	return (unsigned int)((random >> 32) % range);
 }
 
 static inline uint64_t random_seed(uint64_t seed)

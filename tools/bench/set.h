@@ -11,8 +11,9 @@ struct chain_node {
 	long unused;            /* 32 bytes: two granules, one marker store */
 };
 
+/* Ordinary memory: where the buckets are and how many never changes, and needs no barrier. */
 struct chains {
-	_Alignas(16) unsigned long mask;
+	unsigned long mask;
 	struct chain_node SHARED *SHARED *bucket;
 };
 
@@ -33,13 +34,12 @@ chain_find(struct chain_node SHARED *SHARED *link, long key, struct chain_node S
 	return link;
 }
 
-static inline struct chain_node SHARED *SHARED *chain_of(struct chains SHARED *set, long key)
+static inline struct chain_node SHARED *SHARED *chain_of(const struct chains *set, long key)
 {
-	READ(set);
 	return &set->bucket[(unsigned long)key & set->mask];
 }
 
-OPERATION bool chain_contains(struct chains SHARED *set, long key)
+OPERATION bool chain_contains(const struct chains *set, long key)
 {
 	ATOMIC {
 		struct chain_node SHARED *n;
@@ -50,7 +50,7 @@ OPERATION bool chain_contains(struct chains SHARED *set, long key)
 	return false;
 }
 
-OPERATION bool chain_insert(struct chains SHARED *set, long key)
+OPERATION bool chain_insert(const struct chains *set, long key)
 {
 	ATOMIC {
 		struct chain_node SHARED *n, *new;
@@ -69,7 +69,7 @@ OPERATION bool chain_insert(struct chains SHARED *set, long key)
 	return false;
 }
 
-OPERATION bool chain_remove(struct chains SHARED *set, long key)
+OPERATION bool chain_remove(const struct chains *set, long key)
 {
 	ATOMIC {
 		struct chain_node SHARED *n;
@@ -87,17 +87,17 @@ OPERATION bool chain_remove(struct chains SHARED *set, long key)
 
 static uintptr_t chain_make(unsigned long buckets)
 {
-	ATOMIC {
-		struct chains SHARED *s = ALLOC(struct chains);
+	struct chains *set = malloc(sizeof(*set)); /* 16 bytes a round, left to the end of the process */
 
-		s->mask = buckets - 1;
-		s->bucket = ALLOC_ZERO(buckets * sizeof(*s->bucket));
-		return (uintptr_t)s;
-	}
-	return 0;
+	if (!set)
+		die("no memory");
+	set->mask = buckets - 1;
+	ATOMIC
+		set->bucket = ALLOC_ZERO(buckets * sizeof(*set->bucket));
+	return (uintptr_t)set;
 }
 
-OPERATION const char *chain_check(struct chains SHARED *set, uint64_t *size)
+OPERATION const char *chain_check(const struct chains *set, uint64_t *size)
 {
 	const char *volatile wrong = NULL;
 
@@ -105,7 +105,6 @@ OPERATION const char *chain_check(struct chains SHARED *set, uint64_t *size)
 		struct chain_node SHARED *SHARED *bucket;
 		uint64_t nodes = 0;
 
-		READ(set);
 		bucket = set->bucket;
 		for (unsigned long i = 0; i <= set->mask; i++) {
 			struct chain_node SHARED *n = GET(bucket[i]);

@@ -25,15 +25,15 @@ static uintptr_t impl_prepare(const struct workload *w)
 		if (w->structure == TREE)
 			i += tree_insert((struct tree SHARED *)data, key);
 		else
-			i += chain_insert((struct chains SHARED *)data, key);
+			i += chain_insert((struct chains *)data, key);
 	}
 	return data;
 }
 
 /* A loop for each structure, written once: the operations are calls with constant names. */
-#define RUN_SET(structure, prefix)                                                                 \
+#define RUN_SET(type, prefix)                                                                      \
 	do {                                                                                       \
-		struct structure SHARED *set = (struct structure SHARED *)data;                    \
+		type *set = (type *)data;                                                          \
 		const unsigned int range = 2 * w->size;                                            \
 		/* of 2^32: below it an insert, below twice it a remove, else a look-up */         \
 		const uint64_t insert = ((uint64_t)w->percent << 32) / 200;                        \
@@ -59,9 +59,9 @@ static void impl_run(const struct workload *w, uintptr_t data, uint64_t *random,
 
 	tally->ops += n;
 	if (w->structure == TREE) {
-		RUN_SET(tree, tree);
+		RUN_SET(struct tree SHARED, tree);
 	} else if (w->structure != BANK) {
-		RUN_SET(chains, chain);
+		RUN_SET(const struct chains, chain);
 	} else {
 		struct account SHARED *accounts = (struct account SHARED *)data;
 		const unsigned int size = w->size;
@@ -86,7 +86,7 @@ static const char *impl_check(const struct workload *w, uintptr_t data, uint64_t
 	if (w->structure == TREE)
 		return tree_check((struct tree SHARED *)data, size);
 	if (w->structure != BANK)
-		return chain_check((struct chains SHARED *)data, size);
+		return chain_check((const struct chains *)data, size);
 	*size = (uint64_t)bank_sum((struct account SHARED *)data, w->size);
 	if (*size != (uint64_t)w->size * BANK_OPENING)
 		return "the sum of the accounts has changed";
