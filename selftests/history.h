@@ -25,7 +25,7 @@ struct history_config {
 	unsigned int pause, nap;        /* sleep inside, outside a transaction */
 	unsigned int churn;             /* detach and attach */
 	unsigned int help;              /* take who sleeps, between transactions */
-	unsigned int cancel, restart, inevitable, validate, raw, wide, large, verify;
+	unsigned int cancel, restart, inevitable, validate, raw, wide, large, big, verify;
 	struct stm_options options;
 };
 

@@ -158,7 +158,9 @@ static bool look_at(struct history_thread *t, struct history_node STM *node)
 
 static struct history_node STM *new_node(struct history_thread *t, uint64_t key)
 {
-	size_t n = history_random(t, 4) ? 0 : history_random(t, 24);
+	bool big = history_chance(t, t->world->config.big); /* more than a page; the heap grows */
+	size_t n = big ? 1000 + history_random(t, 10000) :
+		   history_random(t, 4) ? 0 : history_random(t, 24);
 	size_t size = sizeof(struct history_node) + n * sizeof(uint64_t);
 	struct history_node STM *node = history_random(t, 2) ? stm_alloc(size) : stm_zalloc(size);
 

@@ -185,8 +185,9 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->raw = (unsigned int)PICK(r, 0, 5);
 	c->wide = (unsigned int)PICK(r, 0, 100, 1000);
 	c->large = (unsigned int)PICK(r, 0, 100);
+	c->big = (unsigned int)PICK(r, 0, 0, 30);
 	c->verify = (unsigned int)PICK(r, 100, 1000);
-	c->options.heap_size = (size_t)160 << 20;
+	c->options.heap_size = (size_t)256 << 20;
 	c->options.cluster = (unsigned int)PICK(r, 1, 2, 16, 64, 512);
 	c->options.attempts = (unsigned int)PICK(r, 1, 2, 8, 1000);
 	c->options.log_limit = (size_t)PICK(r, 4, 4, 64) << 20;
