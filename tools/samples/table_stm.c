@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uffdstm.h>
 
 #include "chunker.h"
@@ -37,9 +38,12 @@
 
 /*
  * Pages mapped by one fault. Hashes hit the buckets all over, so all of them are wanted soon: with
- * 16, the default, 65,000 files of 890 MB took 2,600 system calls, with 256 some 70.
+ * 16, the default, 65,000 files of 890 MB took 2,600 system calls, with 256 70 to 600. A small
+ * table, however, is filled before the pages of a large cluster are copied.
  */
-#define CLUSTER 256
+#define CLUSTER_LEAST 16
+#define CLUSTER_MOST 256
+#define CLUSTERS 16             /* that the table should take at least */
 
 struct more {
 	uint32_t file;
@@ -74,7 +78,7 @@ typedef struct node STM *bucket_t;
 /* Changes only while no worker runs. */
 struct map {
 	bucket_t STM **slabs;
-	size_t nr_slabs;
+	size_t nr_slabs;        /* made so far */
 	size_t buckets;         /* a power of two */
 	int shift;              /* of hash.high, that leaves a bucket's number */
 };
@@ -95,20 +99,20 @@ static int count_buckets(struct map *map, uint64_t chunks)
 		bits++;
 	map->buckets = (size_t)1 << bits;
 	map->shift = 64 - bits;
-	map->nr_slabs = (map->buckets + SLAB_BUCKETS - 1) / SLAB_BUCKETS;
-	map->slabs = calloc(map->nr_slabs, sizeof(*map->slabs));
+	map->slabs = calloc((map->buckets >> SLAB_BITS) + 1, sizeof(*map->slabs));
 	return map->slabs ? 0 : -ENOMEM;
 }
 
 /* An STM pointer is the same number in every thread, so ordinary memory may hold it. */
 static int make_slab(void *arg)
 {
-	bucket_t STM **slab = arg;
-	bucket_t STM *buckets = stm_zalloc(SLAB_BUCKETS * sizeof(bucket_t));
+	struct map *map = arg;
+	const size_t n = map->buckets < SLAB_BUCKETS ? map->buckets : SLAB_BUCKETS;
+	bucket_t STM *slab = stm_zalloc(n * sizeof(bucket_t));
 
-	if (!buckets)
+	if (!slab)
 		return ENOMEM;
-	*slab = buckets;
+	map->slabs[map->nr_slabs] = slab;
 	return 0;
 }
 
@@ -280,8 +284,8 @@ static int fill(struct map *map, struct walk *walk, unsigned int threads, bool p
 
 	if (ret)
 		return failed("attaching the main thread", ret);
-	for (size_t i = 0; i < map->nr_slabs && !ret; i++)
-		ret = stm_atomic(make_slab, &map->slabs[i]);
+	for (; map->nr_slabs << SLAB_BITS < map->buckets && !ret; map->nr_slabs++)
+		ret = stm_atomic(make_slab, map);
 	stm_thread_detach();            /* an idle segment would have to be carried along */
 	if (ret)
 		return failed("making the hash map", ret);
@@ -360,10 +364,21 @@ static size_t heap_size(const struct map *map, const struct walk *walk, unsigned
 {
 	const uint64_t most = walk->nr + walk->bytes / CHUNK_MIN;
 	const uint64_t nodes = most * (sizeof(struct node) + sizeof(struct more)) / 4 * 5;
-	const uint64_t size = map->nr_slabs * SLAB_BUCKETS * sizeof(bucket_t) + nodes +
+	const uint64_t size = map->buckets * sizeof(bucket_t) + nodes +
 			      (threads + 4ull) * (16 << 20);
 
 	return size < STM_HEAP_LIMIT ? size : STM_HEAP_LIMIT;
+}
+
+static unsigned int cluster_size(const struct map *map, const struct walk *walk)
+{
+	const uint64_t bytes = map->buckets * sizeof(bucket_t) + walk->chunks * sizeof(struct node);
+	const uint64_t pages = bytes / (size_t)sysconf(_SC_PAGESIZE);
+	unsigned int cluster = CLUSTER_MOST;
+
+	while (cluster > CLUSTER_LEAST && cluster > pages / CLUSTERS)
+		cluster /= 2;
+	return cluster;
 }
 
 int table_build_stm(struct walk *walk, unsigned int threads, bool pin, struct table *table,
@@ -383,7 +398,7 @@ int table_build_stm(struct walk *walk, unsigned int threads, bool pin, struct ta
 		goto free;
 	}
 	options.heap_size = heap_size(&map, walk, threads);
-	options.cluster = CLUSTER;
+	options.cluster = cluster_size(&map, walk);
 	options.segments = threads < 63 ? threads + 1 : 64;
 	ret = stm_init(&options);
 	if (ret) {
