@@ -5,7 +5,6 @@
  */
 #include <linux/futex.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -554,26 +553,21 @@ TEST_F(progress, all_who_wait_are_woken)
 static _Atomic(struct stop *) before_futex_wait;
 static _Atomic unsigned int futex_waits;
 
-long __real_syscall(long number, ...);
-long __wrap_syscall(long number, ...);
+/* As in the C library, what the caller did not pass is whatever stands there. */
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
 
-long __wrap_syscall(long number, ...)
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
 	struct stop *stop;
-	long arg[6];
-	va_list ap;
 
-	va_start(ap, number);
-	for (unsigned int i = 0; i < 6; i++)
-		arg[i] = va_arg(ap, long);
-	va_end(ap);
-	if (number == SYS_futex && (int)arg[1] == FUTEX_WAIT_PRIVATE) {
+	if (number == SYS_futex && (int)b == FUTEX_WAIT_PRIVATE) {
 		atomic_fetch_add(&futex_waits, 1);
 		stop = atomic_exchange(&before_futex_wait, NULL);
 		if (stop)
 			stop_here(stop);
 	}
-	return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	return __real_syscall(number, a, b, c, d, e, f);
 }
 
 /* Woken is also who has looked, and is about to sleep. */
