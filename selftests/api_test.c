@@ -197,6 +197,7 @@ TEST(again_and_again)
 		EXPECT_EQ(2, stats.committed);
 		EXPECT_EQ(1, stats.attached);
 		ASSERT_EQ(0, stm_fini());
+		EXPECT_EQ(0, __lsan_do_recoverable_leak_check());
 		/* The C library keeps some memory of its own after the first times. */
 		if (i == 4) {
 			fd = lowest_descriptor();

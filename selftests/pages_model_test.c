@@ -803,7 +803,7 @@ static void take_down(void)
 TEST_F_TIMEOUT(model, random, 1800)
 {
 	uint64_t first = random_seed();
-	unsigned int runs = variant->runs * long_factor(40);
+	unsigned int runs = variant->runs * long_factor(10);
 	uint64_t faults[STM_FAULT_KINDS] = { 0 }, parks = 0, commits = 0;
 
 	for (uint64_t n = 0; n < runs && !failure; n++) {

@@ -94,6 +94,16 @@ static void they_help(void)
 	let_them(help_job, 0, 0);
 }
 
+static uint64_t folded(void)
+{
+	return atomic_load(&stm_global.folded);
+}
+
+static uint32_t taken(void)
+{
+	return atomic_load(&us->taken);
+}
+
 /* ---- what an event costs ---- */
 
 struct cost {
@@ -642,14 +652,14 @@ TEST_F(pages, sleeper_is_served_then_parked)
 	EXPECT_COST(1, 0, 0, 0, n, n, 0);
 	they_commit(FIRST, 2);
 	they_help();
-	EXPECT_EQ(stm_global.folded, us->snapshot);
+	EXPECT_EQ(folded(), us->snapshot);
 	EXPECT_EQ(2, *(uint64_t *)(us->view.heap + FIRST * STM_PAGE));
 	EXPECT_COST(0, 0, 0, 0, 0, 0, 0);
-	while (us->taken != STM_PARKED && visits++ < 100) {
+	while (taken() != STM_PARKED && visits++ < 100) {
 		they_commit(FIRST, 3);
 		they_help();
 	}
-	EXPECT_EQ(STM_PARKED, us->taken);
+	EXPECT_EQ(STM_PARKED, taken());
 	EXPECT_COST(0, 0, 0, 0, 0, 0, 2 * n);
 	EXPECT_PAGES(0, HEAP_PAGES, UNMAPPED);
 	ASSERT_EQ(0, stm_stats(&stats, sizeof(stats)));
@@ -661,29 +671,29 @@ TEST_F(pages, sleeper_is_served_then_parked)
 	EXPECT_EQ(stats.committed, stats.folded);
 	they_commit(FIRST, 5);
 	EXPECT_EQ(5, read_outright(FIRST));
-	EXPECT_EQ(STM_FREE, us->taken);
+	EXPECT_EQ(STM_FREE, taken());
 	EXPECT_COST(1, 0, 0, 0, n - 1, 1, 0);
 }
 
 /* A transaction that runs is left alone, and what it sees is not folded away from under it. */
 TEST_F(pages, runner_holds_fold_back)
 {
-	uint64_t folded;
+	volatile uint64_t before;
 
 	they_commit(FIRST, 1);
 	STM_ATOMIC {
-		folded = us->snapshot;
+		before = us->snapshot;
 		for (uint64_t i = 0; i < 20; i++) {
 			they_commit(FIRST, 2 + i);
 			they_help();
 		}
-		EXPECT_EQ(folded, stm_global.folded);
-		EXPECT_EQ(STM_FREE, us->taken);
+		EXPECT_EQ(before, folded());
+		EXPECT_EQ(STM_FREE, taken());
 		EXPECT_EQ(1, load(FIRST));
 	}
 	they_help();
 	they_help();
-	EXPECT_LT(folded, stm_global.folded);
+	EXPECT_LT(before, folded());
 	EXPECT_EQ(21, read_outright(FIRST));
 }
 
