@@ -219,7 +219,7 @@ selftests: $(KSELFTEST)/lib.mk $(PUBLIC_LIB) $(WHITE_LIB)
 
 # Installed as `make kselftest-install` does it, then run by run_kselftest.sh. Scripts among the tests find
 # the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: selftests build/libuffdstm.so build/uffdstm.pc
+check: selftests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup
 	@rm -rf $(TESTDIR)/run && mkdir -p $(TESTDIR)/run
 	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(TESTDIR)/run/
 	+@$(make_tests) -s install INSTALL_PATH=$(TESTDIR)/run/uffdstm

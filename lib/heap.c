@@ -28,6 +28,11 @@ _Static_assert(PAGE_STATES + STM_HEAP_LIMIT / STM_PAGE <= STM_HEAP / 4, "layout:
 _Static_assert((STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_WRITE_MARKERS + STM_HEAP / 4, "layout: markers apart");
 _Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, "layout: markers below the heap");
 
+/* Linux 5.14, include/uapi/asm-generic/mman-common.h */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define GROWTH_MIN ((size_t)4 << 20)    /* bytes: 1,024 pages, 1 ms to allocate */
 #define GROWTH_MAX ((size_t)64 << 20)   /* a step that is felt by nobody but the one who grows */
 
@@ -163,6 +168,8 @@ static int grow_to(size_t size)
 			return -ENOMEM;
 	if (mprotect(stm_global.base, size, PROT_READ | PROT_WRITE))
 		error = -ENOMEM;
+	else /* else each first copy of a page would fault in the base, one by one; no matter if it fails */
+		madvise(stm_global.base + old, size - old, MADV_POPULATE_WRITE);
 	for (unsigned int i = 0; i < n && !error; i++)
 		error = extend(stm_global.segments[i], size);
 	if (error) { /* what some segments have mapped already is used by a later attempt, if there is one */

@@ -318,6 +318,15 @@ static void explain(const struct stm_seg *seg, size_t offset, bool write)
 			     verb, offset);
 }
 
+/* The heap, its markers, the hot page: an ordinary address is none of these, or hardly ever. */
+static bool is_stm_pointer(uintptr_t address)
+{
+	size_t limit = stm_global.heap_limit;
+
+	return address - STM_HEAP < limit || address - STM_HOT < STM_PAGE || address - STM_HEAP / 4 < limit / 4 ||
+	       address - STM_WRITE_MARKERS - STM_HEAP / 4 < limit / 4;
+}
+
 bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 {
 	size_t offset;
@@ -329,7 +338,7 @@ bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 	/* Nothing of a segment may be touched before it is known to be this thread's. */
 	if (!seg) {
 		/* Without an attached segment the %gs base is 0, and the address is the pointer itself. */
-		if (!self && (address - STM_HEAP < stm_global.heap_limit || address - STM_HOT < STM_PAGE))
+		if (!self && is_stm_pointer(address))
 			stm_complain("%s through an STM pointer (address %#zx): %s", write ? "write" : "read",
 				     (size_t)address, why_not_here());
 		return false;

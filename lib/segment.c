@@ -62,21 +62,24 @@ static int fill_segment(struct stm_seg *seg)
 		error = stm_entry_open(seg);
 	if (!error)
 		error = stm_blocks_open(seg);
-	if (!error)
-		error = stm_heap_enlist(seg);
-	if (error == -ENOMEM)
-		stm_complain("attach: ENOMEM: no memory to map the heap once more: see vm.overcommit_memory, RLIMIT_DATA");
+	if (error)
+		return error;
+	error = stm_heap_enlist(seg);
+	if (error)
+		stm_complain("attach: %s: cannot map the heap once more: see vm.overcommit_memory, RLIMIT_DATA",
+			     stm_errno_name(error));
 	return error;
 }
 
 static int new_segment(struct stm_seg **result)
 {
 	uint8_t *start = stm_reserve(RESERVATION);
-	struct stm_seg *seg = (struct stm_seg *)(start + STM_HOT);
+	struct stm_seg *seg;
 	int error;
 
 	if (!start)
 		return complain_space();
+	seg = (struct stm_seg *)(start + STM_HOT);
 	error = stm_make_usable(seg, STM_PAGE);
 	if (error) {
 		munmap(start, RESERVATION);
