@@ -60,7 +60,8 @@ struct history_thread {
 	uint64_t written;               /* makes each written value unique */
 	uint64_t must; /* the snapshot of a transaction that begins now is no older */
 	unsigned int id;
-	uint64_t napped;
+	struct stm_seg *seg;
+	_Atomic uint64_t attempts;      /* for whoever watches */
 };
 
 /* history_ops.c: in a transaction; results go into the history. */

@@ -183,13 +183,27 @@ static void kill_node(struct history_node STM *node)
 	stm_free(node);
 }
 
+/*
+ * A list or tree has no more nodes than there are keys, whatever the snapshot: else it runs in
+ * circles.
+ */
+static bool goes_on(struct history_thread *t, unsigned int *steps)
+{
+	if (++*steps <= t->world->config.keys)
+		return true;
+	schedule_fail("opacity: thread %u at snapshot %llu follows pointers without end", t->id,
+		      (unsigned long long)stm__self->snapshot);
+	return false;
+}
+
 /* The place that points to the key's node, or to where it belongs, in a sorted list. */
 static struct history_node STM *STM *find_in_list(struct history_thread *t,
 						  struct history_node STM *STM *at, uint64_t key)
 {
 	struct history_node STM *node;
+	unsigned int steps = 0;
 
-	while ((node = STM_GET(*at)) && look_at(t, node) && node->key < key)
+	while ((node = STM_GET(*at)) && look_at(t, node) && node->key < key && goes_on(t, &steps))
 		at = &node->left;
 	return at;
 }
@@ -198,8 +212,9 @@ static struct history_node STM *STM *find_in_tree(struct history_thread *t,
 						  struct history_node STM *STM *at, uint64_t key)
 {
 	struct history_node STM *node;
+	unsigned int steps = 0;
 
-	while ((node = STM_GET(*at)) && look_at(t, node) && node->key != key)
+	while ((node = STM_GET(*at)) && look_at(t, node) && node->key != key && goes_on(t, &steps))
 		at = key < node->key ? &node->left : &node->right;
 	return at;
 }
@@ -208,6 +223,7 @@ static void remove_from_tree(struct history_thread *t, struct history_node STM *
 {
 	struct history_node STM *node = STM_GET(*at), *last;
 	struct history_node STM *STM *from;
+	unsigned int steps = 0;
 
 	if (!node->left || !node->right) {
 		STM_SET(*at, node->left ? node->left : node->right);
@@ -215,7 +231,7 @@ static void remove_from_tree(struct history_thread *t, struct history_node STM *
 	}
 	/* Its place goes to the smallest one of the right subtree. */
 	from = &node->right;
-	while ((last = STM_GET(*from)) && look_at(t, last) && last->left)
+	while ((last = STM_GET(*from)) && look_at(t, last) && last->left && goes_on(t, &steps))
 		from = &last->left;
 	STM_SET(*from, last->right);
 	STM_SET(last->left, node->left);

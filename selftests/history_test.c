@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "history.h"
@@ -57,6 +58,8 @@ static int random_transaction(void *arg)
 	bool update = history_random(t, 3);
 
 	history_begin(&t->history, seg->snapshot);
+	atomic_fetch_add_explicit(&t->attempts, 1, memory_order_relaxed);
+	t->seg = seg;
 	if (seg->snapshot < t->must)
 		schedule_fail("strictness: thread %u begins at %llu, commit %llu had returned",
 			      t->id, (unsigned long long)seg->snapshot,
@@ -224,6 +227,57 @@ static int compare(void *arg)
 	return 0;
 }
 
+#define STUCK_SECONDS 100
+
+/* Nothing moves any more: say where everybody is, and give up. */
+static void tell_stuck(const struct history_world *world, const struct history_thread *threads)
+{
+	printf("# no transaction has begun for %d seconds; folded %llu, recyclable %llu\n", STUCK_SECONDS,
+	       (unsigned long long)atomic_load(&stm_global.folded),
+	       (unsigned long long)atomic_load(&stm_global.recyclable));
+	for (unsigned int i = 0; i < world->config.threads; i++) {
+		const struct stm_seg *seg = threads[i].seg;
+
+		printf("# thread %u: attempt %llu", i, (unsigned long long)atomic_load(&threads[i].attempts));
+		if (seg)
+			printf(", segment %u: attached %u, state %u, taken %u, snapshot %llu, published %llu, inevitable %u, attempt %u",
+			       seg->id, atomic_load(&seg->attached), atomic_load(&seg->state),
+			       atomic_load(&seg->taken), (unsigned long long)seg->snapshot,
+			       (unsigned long long)atomic_load(&seg->published), (unsigned int)seg->inevitable,
+			       seg->attempt);
+		printf("\n");
+	}
+	fflush(stdout);
+	abort();
+}
+
+static uint64_t all_attempts(const struct history_world *world, const struct history_thread *threads)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < world->config.threads; i++)
+		sum += atomic_load_explicit(&threads[i].attempts, memory_order_relaxed);
+	return sum;
+}
+
+static void join(const struct history_world *world, const struct history_thread *threads, unsigned int i)
+{
+	uint64_t before = 0, now;
+
+	for (;;) {
+		struct timespec until;
+
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += STUCK_SECONDS;
+		if (!pthread_timedjoin_np(threads[i].thread, NULL, &until))
+			return;
+		now = all_attempts(world, threads);
+		if (now == before)
+			tell_stuck(world, threads);
+		before = now;
+	}
+}
+
 static void run_threads(struct history_world *world, struct history_thread *threads, uint64_t seed)
 {
 	for (unsigned int i = 0; i < world->config.threads; i++) {
@@ -239,7 +293,7 @@ static void run_threads(struct history_world *world, struct history_thread *thre
 	}
 	atomic_store(&world->go, 1);
 	for (unsigned int i = 0; i < world->config.threads; i++)
-		pthread_join(threads[i].thread, NULL);
+		join(world, threads, i);
 }
 
 static void check_history(struct history_world *world, struct history_thread *threads,
