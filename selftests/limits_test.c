@@ -163,7 +163,7 @@ TEST(file_size)
 
 static void no_files(void *arg)
 {
-	int lowest = dup(0), error;
+	int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC), error;
 
 	close(lowest);
 	/* None, one: for the memfd. Two: for one segment as well. */
