@@ -383,10 +383,10 @@ FIXTURE(history) {
 
 FIXTURE_SETUP(history)
 {
+	const char *runs = getenv("STM_RUNS");
+
 	self->seed = choose_seed();
-	self->runs = getenv("STM_RUNS") ? (unsigned int)atoi(getenv("STM_RUNS"))
-		     : long_run()	? 40
-					: 5;
+	self->runs = runs ? (unsigned int)atoi(runs) : long_run() ? 20 : 5;
 }
 
 FIXTURE_TEARDOWN(history)
