@@ -164,7 +164,7 @@ static uint64_t pick(uint64_t *random, const uint64_t *from, size_t n)
 static void choose_config(struct history_config *c, uint64_t random, bool torture)
 {
 	uint64_t *r = &random;
-	unsigned int all = long_run() ? 600000 : 150000;
+	unsigned int all = long_run() ? 400000 : 150000;
 	size_t per_page;
 
 	memset(c, 0, sizeof(*c));
@@ -386,7 +386,7 @@ FIXTURE_SETUP(history)
 	const char *runs = getenv("STM_RUNS");
 
 	self->seed = choose_seed();
-	self->runs = runs ? (unsigned int)atoi(runs) : long_run() ? 20 : 5;
+	self->runs = runs ? (unsigned int)atoi(runs) : long_run() ? 16 : 5;
 }
 
 FIXTURE_TEARDOWN(history)
@@ -501,7 +501,7 @@ FIXTURE_TEARDOWN(bank)
 
 TEST_F_TIMEOUT(bank, keeps_the_sum, LONG_TIMEOUT)
 {
-	struct bank bank = { .rounds = (long_run() ? 8000000 : 400000) / variant->threads };
+	struct bank bank = { .rounds = (long_run() ? 3200000 : 400000) / variant->threads };
 	struct bank_thread threads[16], last = { .bank = &bank, .random = 0 };
 	struct stm_stats stats;
 

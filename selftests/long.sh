@@ -61,9 +61,9 @@ tortures=$(cd selftests && for test in $programs; do
 	grep -qs -e STM_LONG -e long_factor -e is_long "$test.c" && echo "$test"
 done)
 
-part torture STM_LONG=1 make check TESTS="$(echo $tortures)"
-part clang make check VARIANT=clang TESTS="$programs"
-part sanitizers make check VARIANT=asan TESTS="$programs"
+part torture STM_LONG=1 KSELFTEST_TIMEOUT=1200 make check TESTS="$(echo $tortures)"
+part clang KSELFTEST_TIMEOUT=600 make check VARIANT=clang TESTS="$programs"
+part sanitizers KSELFTEST_TIMEOUT=900 make check VARIANT=asan TESTS="$programs"
 tap example selftests/example_test.sh
 
 printf '%s\n' "${summary[@]}"

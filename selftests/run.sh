@@ -12,7 +12,8 @@ dir=$1
 log=$dir/output.tap
 
 # A pipe, not a file: the runner opens its standard output anew to append to it.
-"$dir/run_kselftest.sh" 2>&1 | tee "$log"
+# KSELFTEST_TIMEOUT: seconds a program may take, other than in settings.
+"$dir/run_kselftest.sh" ${KSELFTEST_TIMEOUT:+-o "$KSELFTEST_TIMEOUT"} 2>&1 | tee "$log"
 
 awk '
 function bad(what) { failed++; list[failed] = name ": " what }
