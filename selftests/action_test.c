@@ -9,7 +9,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define CODE 7
 

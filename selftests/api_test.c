@@ -12,7 +12,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define PAGE 4096u
 

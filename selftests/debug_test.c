@@ -8,7 +8,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 struct node {
 	long a, b;

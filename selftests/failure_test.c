@@ -10,12 +10,12 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <linux/userfaultfd.h>
 
 #include <uffdstm.h>
 
 #include "internal.h"
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -57,11 +57,33 @@ WRAP(MAPPING, void *, MAP_FAILED, mmap, (void *p, size_t len, int prot, int flag
 WRAP(MAPPING, int, -1, mprotect, (void *p, size_t len, int prot), (p, len, prot))
 WRAP(BLOCKS, int, -1, fallocate, (int fd, int mode, off_t offset, off_t len), (fd, mode, offset, len))
 
+/* Features that the kernel is to lack; and a kernel before 6.4, which cannot CONTINUE write-protected. */
+static uint64_t lacking;
+static bool old_kernel;
+
+static bool is_unknown(unsigned long request, const void *arg)
+{
+	if (request == UFFDIO_API)
+		return ((const struct uffdio_api *)arg)->features & lacking;
+	return request == UFFDIO_CONTINUE && old_kernel && ((const struct uffdio_continue *)arg)->mode & ~(__u64)1;
+}
+
 int __real_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
-	return refuse(IOCTL) ? -1 : __real_ioctl(fd, request, arg);
+	int result;
+
+	if (refuse(IOCTL))
+		return -1;
+	if (is_unknown(request, arg)) {
+		errno = EINVAL;
+		return -1;
+	}
+	result = __real_ioctl(fd, request, arg);
+	if (request == UFFDIO_API)
+		((struct uffdio_api *)arg)->features &= ~lacking;
+	return result;
 }
 
 static void fail(int kinds, int in)
@@ -263,7 +285,7 @@ static void try_growth(void *arg)
 	STM_ATOMIC {
 		STM_SET(cells[1 * STEP], 1);
 		errno = 0;
-		large = stm_alloc(20 * MIB);
+		large = stm_alloc(6 * MIB);
 		error = errno;
 		fail_in = 0;
 		STM_SET(cells[2 * STEP], 2); /* the transaction is none the worse */
@@ -275,14 +297,14 @@ static void try_growth(void *arg)
 		_exit(1);
 	STM_ATOMIC {
 		if (!large)
-			large = stm_alloc(20 * MIB);
+			large = stm_alloc(6 * MIB);
 		if (large)
-			stm_memset(large, 0x11, 20 * MIB);
+			stm_memset(large, 0x11, 6 * MIB);
 	}
 	if (!large)
 		_exit(2);
 	STM_ATOMIC {
-		if (STM_GET(((unsigned char STM *)large)[20 * MIB - 1]) != 0x11)
+		if (STM_GET(((unsigned char STM *)large)[6 * MIB - 1]) != 0x11)
 			_exit(3);
 	}
 	pthread_barrier_wait(&turn);
@@ -454,6 +476,69 @@ static void try_apply(void *arg)
 TEST(apply)
 {
 	try_all(_metadata, try_apply, IOCTL, false);
+}
+
+/* ---- older kernels ---- */
+
+static void start_lacking(void *arg)
+{
+	int error;
+
+	lacking = *(uint64_t *)arg;
+	error = init_heap();
+	if (!error)
+		error = stm_thread_attach();
+	_exit(-error);
+}
+
+/* Each line names a feature that is missing, or says what to do. */
+TEST(kernel_without_a_feature)
+{
+	static const struct {
+		uint64_t bits;
+		const char *a, *b;
+	} missing[] = {
+		{ UFFD_FEATURE_SIGBUS, "UFFD_FEATURE_SIGBUS", "Linux" },
+		{ UFFD_FEATURE_MINOR_SHMEM, "UFFD_FEATURE_MINOR_SHMEM", "Linux" },
+		{ UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "UFFD_FEATURE_WP_HUGETLBFS_SHMEM", "Linux" },
+		{ UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "UFFD_FEATURE_MINOR_SHMEM",
+		  "UFFD_FEATURE_WP_HUGETLBFS_SHMEM" },
+	};
+
+	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++) {
+		uint64_t bits = missing[i].bits;
+		struct ended e = run_child(start_lacking, &bits);
+
+		EXPECT_TRUE(exited_with(&e, EINVAL) && strstr(e.text, missing[i].a) && strstr(e.text, missing[i].b) &&
+			    e.lines <= 1 + (unsigned int)__builtin_popcountl(bits)) {
+			TH_LOG("%zu: %s", i, how(&e));
+		}
+	}
+}
+
+/* Linux before 6.4: two steps instead of one, and the same in the end. */
+TEST(kernel_without_write_protected_continue)
+{
+	uint64_t protects;
+
+	old_kernel = true;
+	ASSERT_EQ(0, init_heap());
+	ASSERT_EQ(0, stm_thread_attach());
+	work();
+	ASSERT_EQ(0, stm_thread_detach());
+	ASSERT_EQ(0, stm_thread_attach());
+	stm_log_throttle(stm__self);
+	protects = stm__self->faults[STM_FAULT_PROTECT];
+	STM_ATOMIC {
+		for (size_t i = 0; i < CELLS; i++)
+			seen += STM_GET(cells[i * STEP]);
+		EXPECT_LT(0, stm__self->view.shared);
+		((volatile long STM *)cells)[8 * STEP] = -1;
+	}
+	EXPECT_EQ(protects + 1, stm__self->faults[STM_FAULT_PROTECT]);
+	EXPECT_EQ(8, *(long *)(stm_global.base + ((uintptr_t)cells - STM_HEAP) + 8 * STM_PAGE));
+	work();
+	EXPECT_EQ(0, stm_fini());
 }
 
 TEST_HARNESS_MAIN

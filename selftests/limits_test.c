@@ -18,7 +18,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define PAGE ((size_t)4096)
 #define MIB ((size_t)1 << 20)

@@ -36,15 +36,17 @@ part()
 # tap NAME SCRIPT: one that speaks TAP itself
 tap()
 {
-	local name=$1 began=$SECONDS p f plan
+	local name=$1 began=$SECONDS p f s plan
 	shift
 	echo "== $name: $*"
 	env UFFDSTM_SRC="$PWD" UFFDSTM_BUILD="$PWD/build" "$@" </dev/null 2>&1 | tee "$log"
 	p=$(grep -c '^ok ' "$log")
+	s=$(grep -c '^ok .*# SKIP' "$log")
 	plan=$(sed -n 's/^1\.\.\([0-9]*\)$/\1/p' "$log")
 	f=$((${plan:-1} - p))
-	add "$p" "$f" 0
-	summary+=("# $name: $p passed, $f failed, 0 skipped, $((SECONDS - began)) s")
+	p=$((p - s))
+	add "$p" "$f" "$s"
+	summary+=("# $name: $p passed, $f failed, $s skipped, $((SECONDS - began)) s")
 }
 
 list()

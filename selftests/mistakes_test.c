@@ -10,7 +10,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define PAGE ((size_t)4096)
 

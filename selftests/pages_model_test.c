@@ -19,7 +19,6 @@
 
 #include "internal.h"
 #include "support.h"
-#include "kselftest_harness.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21                 /* Linux 5.4, include/uapi/asm-generic/mman-common.h */

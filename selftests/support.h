@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * support.h - what several tests need: a child that is expected to stop, a thread for a moment,
- * seeded random numbers. Include it before the harness.
+ * seeded random numbers; and the harness.
  */
 #ifndef STM_SELFTESTS_SUPPORT_H
 #define STM_SELFTESTS_SUPPORT_H
@@ -16,6 +16,8 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "kselftest_harness.h"
 
 #define UNUSED __attribute__((__unused__))
 
@@ -49,6 +51,10 @@ UNUSED const char *__asan_default_options(void)
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wclobbered"
 #endif
+
+/* A machine that is busy with other things is slow: the runner's limit is the only one. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 280
 
 /* ---- children ---- */
 

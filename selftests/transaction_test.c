@@ -11,7 +11,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define CELLS 8
 #define CODE 77

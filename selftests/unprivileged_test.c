@@ -13,7 +13,6 @@
 #include <uffdstm.h>
 
 #include "support.h"
-#include "kselftest_harness.h"
 
 #define PAGE ((size_t)4096)
 #define NOBODY 65534
