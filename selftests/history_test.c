@@ -180,7 +180,7 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->pause = (unsigned int)PICK(r, 0, 500, 5000);
 	c->nap = (unsigned int)PICK(r, 0, 200, 2000);
 	c->churn = (unsigned int)PICK(r, 0, 100, 3000);
-	c->help = (unsigned int)PICK(r, 0, 10, 200);
+	c->help = (unsigned int)PICK(r, 0, 20, 200);
 	c->cancel = (unsigned int)PICK(r, 0, 20, 100);
 	c->restart = (unsigned int)PICK(r, 0, 20, 100);
 	c->inevitable = (unsigned int)PICK(r, 0, 10, 100, 1000);
