@@ -61,16 +61,7 @@ static void begin_entry(struct stm_seg *seg, uint8_t *at)
 {
 	seg->entry = (struct stm_entry *)at;
 	seg->limit = seg->block->bytes + seg->block->size;
-	__builtin_prefetch(at, 1); /* ours again, before the stores of the next transaction wait for it */
 	stm_entry_reset(seg);
-}
-
-void stm_entry_reset(struct stm_seg *seg)
-{
-	seg->tail = (uint8_t *)(seg->entry + 1);
-	seg->undo_tail = seg->undo;
-	seg->extends = STM_NOTHING;
-	seg->runs = 0;
 }
 
 void stm_entry_reap(struct stm_seg *seg)

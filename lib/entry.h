@@ -83,16 +83,23 @@ static inline bool stm_entry_has_room(const struct stm_seg *seg, size_t bytes)
 	return (size_t)(seg->limit - (uint8_t *)seg->entry) >= bytes + STM_ENTRY_ROOM;
 }
 
-/* stm_entry_published() for an entry of @bytes, where there is room. */
-static inline void stm_entry_next_line(struct stm_seg *seg, uint64_t position, size_t bytes)
+/* The entry in the making is empty. */
+static inline void stm_entry_reset(struct stm_seg *seg)
 {
-	seg->block->last = position;
-	seg->entry = (struct stm_entry *)((uint8_t *)seg->entry + bytes);
+	/* Ours again, before the stores of the next transaction wait for it. */
 	__builtin_prefetch(seg->entry, 1);
 	seg->tail = (uint8_t *)(seg->entry + 1);
 	seg->undo_tail = seg->undo;
 	seg->extends = STM_NOTHING;
 	seg->runs = 0;
+}
+
+/* stm_entry_published() for an entry of @bytes, where there is room. */
+static inline void stm_entry_next_line(struct stm_seg *seg, uint64_t position, size_t bytes)
+{
+	seg->block->last = position;
+	seg->entry = (struct stm_entry *)((uint8_t *)seg->entry + bytes);
+	stm_entry_reset(seg);
 }
 
 /* Granules are aligned: two words each, faster than memcpy for the few of a usual run. */

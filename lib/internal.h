@@ -163,7 +163,6 @@ struct stm_seg {
 	uint32_t runs;                  /* of the entry in the making */
 	uint32_t attention;             /* what the end must look at besides: STM_ATTEND_* */
 	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
-	uint32_t unused;
 	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
 	unsigned int attempt;           /* failed attempts of this transaction */
 
@@ -286,8 +285,7 @@ void stm_entry_close(struct stm_seg *seg);
 bool stm_entry_reserve(struct stm_seg *seg, size_t bytes); /* room for a run of @bytes; false: no memory */
 bool stm_undo_reserve(struct stm_seg *seg, size_t bytes);
 void stm_entry_published(struct stm_seg *seg, uint64_t position); /* start the next one */
-void stm_entry_reset(struct stm_seg *seg);      /* forget the one in the making */
-void stm_entry_abandon(struct stm_seg *seg);    /* the same after an abort: and what was large goes back */
+void stm_entry_abandon(struct stm_seg *seg);    /* after an abort: forget the one in the making, let large memory go */
 void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody can still read */
 
 /* ---- apply.c: reading entries, into a view ---- */

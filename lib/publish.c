@@ -87,6 +87,23 @@ static inline uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
 	return summary;
 }
 
+/* At most two runs, of two granules together. */
+static inline bool fits_slot(const struct stm_seg *seg)
+{
+	size_t bytes = (size_t)(seg->tail - (const uint8_t *)(seg->entry + 1));
+
+	return seg->runs <= 2 && bytes <= seg->runs * sizeof(struct stm_run) + STM_PACKED_GRANULES * STM_GRANULE;
+}
+
+/* The view holds all up to our own commit, in @slot at @position. */
+static inline void stand_behind(struct stm_seg *seg, struct stm_slot *slot, uint64_t position)
+{
+	seg->slot = stm_slot_next(slot, position);
+	seg->snapshot = position + 1;
+	/* Pairs with fold's acquire. */
+	atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+}
+
 /*
  * A small entry goes into its slot, beside the pointer: readers then move one cache line. Our published snapshot
  * keeps the slot from being recycled meanwhile.
@@ -94,12 +111,11 @@ static inline uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
 static inline void pack(struct stm_seg *seg, struct stm_slot *slot, uint64_t summary, uint64_t flags)
 {
 	const uint8_t *next = (const uint8_t *)(seg->entry + 1);
-	size_t bytes = (size_t)(seg->tail - next);
 	uint64_t packed = origin_of(seg) | seg->runs << STM_PACKED_RUNS;
 	uint8_t *to = slot->bytes;
 
 	STM_POINT(PACK);
-	if (seg->runs > 2 || bytes > seg->runs * sizeof(struct stm_run) + STM_PACKED_GRANULES * STM_GRANULE || flags)
+	if (!fits_slot(seg) || flags)
 		return;
 	if (STM_MUTATED(PACK_EARLY))
 		atomic_store_explicit(&slot->packed, packed, memory_order_release);
@@ -161,9 +177,7 @@ static inline bool publish_small(struct stm_seg *seg)
 	uint64_t *run = (uint64_t *)(seg->entry + 1);
 	uint32_t runs = seg->runs, count, packed[2] = { 0, 0 };
 
-	if (runs > 2 || (size_t)(seg->tail - (uint8_t *)run) > runs * sizeof(struct stm_run) +
-							       STM_PACKED_GRANULES * STM_GRANULE ||
-	    seg->attention || (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, LINE_BYTES) ||
+	if (!fits_slot(seg) || seg->attention || (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, LINE_BYTES) ||
 	    atomic_load_explicit(&slot->entry, memory_order_acquire) != STM_SLOT_EMPTY ||
 	    STM_MUTATED(INEVITABLE_LOCK) || STM_MUTATED(PACK_EARLY))
 		return false;
@@ -202,10 +216,7 @@ static inline bool publish_small(struct stm_seg *seg)
 
 	STM_COMMITTED(position);
 	stm_entry_next_line(seg, position, LINE_BYTES);
-	seg->slot = slot + 1;
-	seg->snapshot = position + 1;
-	/* Pairs with fold's acquire. */
-	atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+	stand_behind(seg, slot, position);
 	return true;
 }
 
@@ -253,10 +264,7 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 	stm_entry_published(seg, position);
 	if (seg->snapshot != position)
 		stm_advance_to(seg, position);
-	seg->slot = stm_slot_next(slot, position);
-	seg->snapshot = position + 1;
-	/* Pairs with fold's acquire. */
-	atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+	stand_behind(seg, slot, position);
 	return true;
 }
 
