@@ -18,7 +18,7 @@
 #include "entry.h"
 #include "internal.h"
 
-#define BLOCK_BYTES ((size_t)64 << 10)  /* 1,000 small commits between two looks at fold */
+#define BLOCK_BYTES (STM_PART_BYTES - sizeof(struct stm_block)) /* 1,000 small commits between two looks at fold */
 #define FREE_BLOCKS_MAX 16u
 #define UNDO_BYTES ((size_t)4 << 10)    /* to begin with */
 
@@ -41,7 +41,8 @@ static void count_bytes(struct stm_seg *seg, size_t change)
 
 static struct stm_block *new_block(struct stm_seg *seg, size_t size)
 {
-	struct stm_block *block = aligned_alloc(64, align_up(sizeof(*block) + size, 64));
+	struct stm_block *block = size == BLOCK_BYTES ? stm_part_take() :
+							aligned_alloc(64, align_up(sizeof(*block) + size, 64));
 
 	if (!block)
 		return NULL;
@@ -54,7 +55,10 @@ static struct stm_block *new_block(struct stm_seg *seg, size_t size)
 static void delete_block(struct stm_seg *seg, struct stm_block *block)
 {
 	count_bytes(seg, -block->size);
-	free(block);
+	if (block->size == BLOCK_BYTES)
+		stm_part_give(block);
+	else
+		free(block);
 }
 
 static void begin_entry(struct stm_seg *seg, uint8_t *at)

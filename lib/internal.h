@@ -103,7 +103,6 @@ struct stm_group {
 struct stm_chunk {
 	struct stm_slot slots[STM_CHUNK_SLOTS];
 	struct stm_group groups[STM_CHUNK_SLOTS / STM_GROUP_SLOTS];
-	struct stm_chunk *next;         /* in the list of free chunks */
 };
 
 /* Entry memory of one segment; a FIFO by position of their last entry. */
@@ -277,6 +276,14 @@ static inline struct stm_slot *stm_slot_next(struct stm_slot *slot, uint64_t pos
 {
 	return likely((position + 1) % STM_CHUNK_SLOTS) ? slot + 1 : stm_slot_at(position + 1);
 }
+
+/* ---- slab.c: memory of the log ---- */
+
+#define STM_PART_BYTES (sizeof(struct stm_chunk))
+
+void *stm_part_take(void);              /* STM_PART_BYTES, aligned to 64, with anything in it; NULL: no memory */
+void stm_part_give(void *part);
+void stm_parts_close(void);
 
 /* ---- entry.c: making entries ---- */
 

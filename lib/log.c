@@ -5,8 +5,7 @@
  *   1. Position p is slot p % 1024 of chunk p / 1024; a directory leads from number to chunk.
  *   2. Who publishes in the last slot of a chunk provides the next chunk first, so the chunk of the
  *      position after a published slot always exists.
- *   3. Chunks wholly below `recyclable` are cleared and used again, the last one freed first, so that
- *      in the steady state two chunks stay in the cache.
+ *   3. Chunks wholly below `recyclable` are given back (slab.c).
  *   4. Group summaries let who is far behind skip 64 commits at once. They are functions of published
  *      slots, so whoever needs one first makes it; nobody pays for it at commit.
  */
@@ -14,7 +13,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,12 +24,7 @@
 #define DIRECTORY ((uint64_t)1 << 18)
 
 static _Atomic(struct stm_chunk *) directory[DIRECTORY];
-static struct stm_chunk *free_chunks;           /* under chunk_lock */
-static size_t free_chunks_n;
-static pthread_mutex_t chunk_lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic uint64_t chunk_bytes;
-
-#define FREE_CHUNKS_MAX 64                      /* 4 MiB: kept for the next burst, the rest goes back */
+static _Atomic uint64_t chunks;          /* in the directory, or on the way there */
 
 static _Atomic(struct stm_chunk *) *entry_of(uint64_t position)
 {
@@ -48,39 +41,19 @@ struct stm_slot *stm_slot_at(uint64_t position)
 
 static struct stm_chunk *take_chunk(void)
 {
-	struct stm_chunk *chunk;
+	struct stm_chunk *chunk = stm_part_take();
 
-	pthread_mutex_lock(&chunk_lock);
-	chunk = free_chunks;
-	if (chunk) {
-		free_chunks = chunk->next;
-		free_chunks_n--;
-	}
-	pthread_mutex_unlock(&chunk_lock);
-	if (!chunk) {
-		chunk = aligned_alloc(64, sizeof(*chunk));
-		if (!chunk)
-			return NULL;
-		atomic_fetch_add_explicit(&chunk_bytes, sizeof(*chunk), memory_order_relaxed);
-	}
+	if (!chunk)
+		return NULL;
+	atomic_fetch_add_explicit(&chunks, 1, memory_order_relaxed);
 	memset(chunk, 0, sizeof(*chunk));
 	return chunk;
 }
 
 static void give_chunk(struct stm_chunk *chunk)
 {
-	pthread_mutex_lock(&chunk_lock);
-	if (free_chunks_n < FREE_CHUNKS_MAX) {
-		chunk->next = free_chunks;
-		free_chunks = chunk;
-		free_chunks_n++;
-		chunk = NULL;
-	}
-	pthread_mutex_unlock(&chunk_lock);
-	if (chunk) {
-		atomic_fetch_sub_explicit(&chunk_bytes, sizeof(*chunk), memory_order_relaxed);
-		free(chunk);
-	}
+	stm_part_give(chunk);
+	atomic_fetch_sub_explicit(&chunks, 1, memory_order_relaxed);
 }
 
 bool stm_log_provide(uint64_t position)
@@ -118,7 +91,7 @@ void stm_log_release(uint64_t position)
 
 uint64_t stm_log_bytes(void)
 {
-	return atomic_load_explicit(&chunk_bytes, memory_order_relaxed);
+	return atomic_load_explicit(&chunks, memory_order_relaxed) * sizeof(struct stm_chunk);
 }
 
 int stm_log_open(void)
@@ -139,17 +112,10 @@ void stm_log_close(void)
 
 		if (chunk) {
 			atomic_store_explicit(&directory[i], NULL, memory_order_relaxed);
-			free(chunk);
+			give_chunk(chunk);
 		}
 	}
-	while (free_chunks) {
-		struct stm_chunk *chunk = free_chunks;
-
-		free_chunks = chunk->next;
-		free(chunk);
-	}
-	free_chunks_n = 0;
-	atomic_store_explicit(&chunk_bytes, 0, memory_order_relaxed);
+	stm_parts_close();
 }
 
 /* ---- group summaries ---- */
