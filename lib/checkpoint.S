@@ -5,7 +5,7 @@
  *
  * Offsets of struct stm_seg, which segment.c asserts.
  */
-#define ATTENTION 44
+#define ATTENTION 20
 #define ATTEND_NESTED 256               /* STM_ATTEND_NESTED */
 #define RBX 64
 #define RBP 72
@@ -15,7 +15,7 @@
 #define R15 104
 #define RSP 112
 #define RIP 120
-#define STATE 136                       /* 0: IDLE */
+#define STATE 24                        /* 0: IDLE */
 
 	.text
 

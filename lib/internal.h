@@ -153,23 +153,27 @@ struct stm_blocks;
 struct stm_seg {
 	/* The owner's, used by every transaction. */
 	union {
-		struct stm_hot hot;
-		uint32_t version;       /* of the running transaction, or of the next one */
+		struct stm_hot hot;     /* as the inlined code sees it */
+		struct {
+			uint32_t version; /* of the running transaction, or of the next one */
+			uint32_t version_again;
+			uintptr_t segment;
+			uint32_t runs;  /* of the entry in the making; with @attention: hot.unfinished */
+			uint32_t attention; /* what the end must look at besides: STM_ATTEND_* */
+			/* Read by fold and helpers now and then. */
+			_Atomic uint32_t state; /* enum stm_run_state */
+		};
 	};
 	const struct stm_site *site;
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
-	uint32_t runs;                  /* of the entry in the making */
-	uint32_t attention;             /* what the end must look at besides: STM_ATTEND_* */
 	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
 	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
-	unsigned int attempt;           /* failed attempts of this transaction */
 
 	struct stm_checkpoint checkpoint __attribute__((__aligned__(64)));
 
-	/* Written by the owner in every transaction, read by fold and helpers now and then. */
+	/* Written by the owner at each commit, read by fold and helpers now and then. */
 	_Atomic uint64_t published __attribute__((__aligned__(64)));
-	_Atomic uint32_t state;         /* enum stm_run_state */
 
 	/* Written seldom. */
 	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
@@ -188,6 +192,7 @@ struct stm_seg {
 	uint64_t commits;
 
 	enum stm_inevitable inevitable;
+	unsigned int attempt;           /* failed attempts of this transaction */
 	unsigned int id;
 	int outcome;
 	uint32_t random;                /* for back-off */

@@ -18,8 +18,13 @@
 #include "internal.h"
 
 _Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offset");
-_Static_assert(offsetof(struct stm_seg, attention) == 44 && STM_ATTEND_NESTED == 256 && offsetof(struct stm_seg, checkpoint) == 64 &&
-		       offsetof(struct stm_seg, state) == 136,
+_Static_assert(offsetof(struct stm_seg, segment) == offsetof(struct stm_hot, segment) &&
+		       offsetof(struct stm_seg, runs) == offsetof(struct stm_hot, unfinished) &&
+		       offsetof(struct stm_seg, attention) == offsetof(struct stm_hot, unfinished) + 4 &&
+		       offsetof(struct stm_seg, state) == offsetof(struct stm_hot, state),
+	       "the inlined end of a transaction knows these offsets");
+_Static_assert(offsetof(struct stm_seg, attention) == 20 && STM_ATTEND_NESTED == 256 && offsetof(struct stm_seg, checkpoint) == 64 &&
+		       offsetof(struct stm_seg, state) == 24,
 	       "checkpoint.S knows these offsets, tools/gdb the last");
 _Static_assert(sizeof(struct stm_seg) <= STM_PAGE, "a segment stands in its hot page");
 _Static_assert(sizeof(struct stm_slot) == 64, "a slot is one cache line");

@@ -21,9 +21,6 @@ void (*stm_schedule_hook)(enum stm_point point);
 void (*stm_commit_hook)(uint64_t position);
 #endif
 
-#define VERSION_LAST 0xfffffffeu
-#define ONE_VERSION 0x0000000100000001u /* in both halves of stm_hot.version */
-
 struct stm_seg *stm_tx_self(const char *call)
 {
 	struct stm_seg *seg = stm__self;
@@ -39,8 +36,8 @@ struct stm_seg *stm_tx_self(const char *call)
 
 static void leave_running(struct stm_seg *seg)
 {
-	seg->hot.version += ONE_VERSION;
-	if (unlikely(seg->version >= VERSION_LAST))
+	seg->hot.version += STM_ONE_VERSION;
+	if (unlikely(seg->version >= STM_VERSION_LAST))
 		seg->heed |= STM_HEED_VERSIONS;
 	/* Pairs with take_idle()'s acquire: all we did is done. */
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_release);
@@ -92,7 +89,7 @@ static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 		stm_die("madvise(MADV_DONTNEED): cannot clear the markers");
 	seg->calls += 2;
 	seg->versions_renewed += seg->version - 1;
-	seg->hot.version = ONE_VERSION;
+	seg->hot.version = STM_ONE_VERSION;
 }
 
 /*
@@ -103,7 +100,7 @@ static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
 {
 	seg->inevitable = STM_RIGHT_OF_WAY;
 	while (!stm_take_pending(seg))
-		seg->hot.version += ONE_VERSION; /* a stray stm_read() outside a transaction left this version */
+		seg->hot.version += STM_ONE_VERSION; /* a stray stm_read() outside a transaction left this version */
 }
 
 /* Begin, if there is more to do than usual. */
@@ -234,13 +231,10 @@ static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 		leave_running(seg);
 }
 
-void stm__leave(int *run)
+void stm__leave(void)
 {
 	struct stm_seg *seg = stm__self;
 
-	(void)run;
-	if (unlikely(!seg || !stm_in_tx(seg))) /* cancelled */
-		return;
 	if (seg->runs | seg->attention)
 		commit(seg);
 	else
@@ -269,7 +263,7 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg)
 		cancel(seg, code);
 		return code;
 	}
-	stm__leave(NULL);
+	stm__leave();
 	return code;
 }
 

@@ -184,13 +184,38 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg);
  * block, and stm_outcome() tells the code. See "Locals" above.
  */
 #define STM_ATOMIC                                                                      \
-	for (int stm__run __attribute__((__cleanup__(stm__leave))) =                    \
+	for (int stm__run __attribute__((__cleanup__(stm__left))) =                     \
 		     stm__begin(STM__SITE());                                           \
-	     stm__run; stm__run = 0)
+	     stm__run; stm__run = stm__end())
 #endif
 
 int stm__begin(const struct stm_site *site) __attribute__((__returns_twice__));
-void stm__leave(int *run);
+void stm__leave(void);
+
+#ifndef __cplusplus
+/* The end of the block. That of a transaction that wrote nothing is here. */
+static inline __attribute__((__always_inline__)) int stm__end(void)
+{
+	volatile struct stm_hot STM *hot = (volatile struct stm_hot STM *)STM_HOT;
+	uint64_t version = hot->version;
+
+	if (__builtin_expect(hot->unfinished || (uint32_t)version >= STM_VERSION_LAST - 1, 0)) {
+		stm__leave();
+		return 0;
+	}
+	hot->version = version + STM_ONE_VERSION;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* on x86 stores are seen in order: a release */
+	hot->state = 0;
+	return 0;
+}
+
+/* If the block was left with its transaction open: by return, break, continue or goto. */
+static inline __attribute__((__always_inline__)) void stm__left(int *run)
+{
+	if (*run)
+		stm__end();
+}
+#endif
 
 /* stm_outcome - how this thread's last transaction ended: 0 committed, else the code it was cancelled with. */
 int stm_outcome(void);

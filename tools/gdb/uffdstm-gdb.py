@@ -39,7 +39,7 @@ import gdb
 
 # lib/include/uffdstm/layout.h: the hot page; start and largest size of the heap.
 HOT = 1 << 20
-STATE = 136                     # of struct stm_seg, which stands there: 1 in a transaction
+STATE = 24                      # of struct stm_seg, which stands there: 1 in a transaction
 LAYOUTS = {"normal": (96 << 30, 128 << 30), "small": (256 << 20, 256 << 20)}
 
 # lib/internal.h and lib/entry.h: how a slot of the commit log tells what was written.

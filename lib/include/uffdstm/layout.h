@@ -46,7 +46,13 @@
 struct stm_hot {
 	uint64_t version;       /* twice */
 	uintptr_t segment;      /* ordinary address of the running segment's start */
+	uint64_t unfinished;    /* 0: the transaction wrote nothing, and its end has nothing else to do */
+	uint32_t state;         /* 1: in a transaction */
+	uint32_t unused;
 };
+
+#define STM_VERSION_LAST 0xfffffffeu            /* past it markers are forgotten, and versions begin again */
+#define STM_ONE_VERSION 0x0000000100000001u     /* in both halves of stm_hot.version */
 
 #ifndef __cplusplus
 #if defined(__STRICT_ANSI__) && !defined(__clang__)
