@@ -151,7 +151,7 @@ int stm_begin_unattached(const struct stm_site *site)
 
 #define BACKOFF_FIRST 32u               /* pauses, each some 40 ns here, at most after the first failure */
 #define BACKOFF_DOUBLINGS 8u
-#define YIELD_ATTEMPTS 3u               /* from here on the other may need our CPU */
+#define YIELD_ATTEMPTS 5u               /* from here on the other may need our CPU */
 
 /* Between attempts: a random while, twice as long each time, so that rivals drift apart. */
 static void back_off(struct stm_seg *seg)
