@@ -177,7 +177,7 @@ static inline bool publish_small(struct stm_seg *seg)
 	uint64_t *run = (uint64_t *)(seg->entry + 1);
 	uint32_t runs = seg->runs, count, packed[2] = { 0, 0 };
 
-	if (!fits_slot(seg) || seg->attention || (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, LINE_BYTES) ||
+	if (!fits_slot(seg) || seg->attention & STM_ATTEND_PENDING || (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, LINE_BYTES) ||
 	    atomic_load_explicit(&slot->entry, memory_order_acquire) != STM_SLOT_EMPTY ||
 	    STM_MUTATED(INEVITABLE_LOCK) || STM_MUTATED(PACK_EARLY))
 		return false;
