@@ -113,10 +113,23 @@ static int register_membarrier(void)
 	return error;
 }
 
+/* Segments open descriptors of their own later; whether that is allowed is better said now. */
+static int try_userfaultfd(void)
+{
+	int fd = stm_uffd_open();
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
 static int open_all(void)
 {
 	int error = register_membarrier();
 
+	if (!error)
+		error = try_userfaultfd();
 	if (error)
 		return error;
 	error = stm_heap_open();

@@ -501,13 +501,8 @@ TEST(apply)
 
 static void start_lacking(void *arg)
 {
-	int error;
-
 	lacking = *(uint64_t *)arg;
-	error = init_heap();
-	if (!error)
-		error = stm_thread_attach();
-	_exit(-error);
+	_exit(-init_heap());
 }
 
 /* Each line names a feature that is missing, or says what to do. */
