@@ -5,6 +5,7 @@
  * Each test catches one of the mistakes of lib/testing.h, named above it: see mutants.sh.
  */
 #include <sched.h>
+#include <sys/syscall.h>
 
 #include "kselftest_harness.h"
 #include "steps.h"
@@ -389,6 +390,61 @@ TEST_F(view, a_taken_segment_does_not_run)
 	stm_schedule_hook = NULL;
 	EXPECT_EQ(0, atomic_load(&duel.overlaps));
 	TH_LOG("the segment was held %u times", atomic_load(&duel.held));
+	actor_start(&self->c);
+}
+
+/*
+ * The same, with a store buffer played by the test, so that it comes out alike each time: the owner has stored RUNNING and seen that
+ * it is not taken, but memory says IDLE until a membarrier makes the store arrive.
+ */
+static struct {
+	struct stm_seg *owner;
+	unsigned int held;
+} late;
+
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	if (number == SYS_membarrier && late.owner)
+		atomic_store(&late.owner->state, STM_RUNNING);
+	return __real_syscall(number, a, b, c, d, e, f);
+}
+
+static void count_held(enum stm_point point)
+{
+	if (point == STM_POINT_TAKEN)
+		late.held++;
+}
+
+static void fold_job(void *arg)
+{
+	(void)arg;
+	help_fold();
+}
+
+TEST_F(view, a_store_that_is_late_is_waited_for)
+{
+	struct stop stop = { .reached = 0 };
+	struct script script = SCRIPT(READ(self->words), STOP(&stop));
+
+	/* Nobody else may be in fold's way. */
+	actor_end(&self->c);
+	script_start(&self->a, &script);
+	stop_await(&stop);
+	count_up(&self->b, word_at(self->words, 1, 0), 3); /* the owner is behind */
+	late.owner = self->a.seg;
+	atomic_store(&late.owner->state, STM_IDLE);
+	stm_schedule_hook = count_held;
+	actor_run(&self->b, fold_job, NULL);
+	stm_schedule_hook = NULL;
+	EXPECT_EQ(0, late.held);
+	EXPECT_EQ(STM_RUNNING, atomic_load(&late.owner->state)); /* there was a membarrier */
+	atomic_store(&late.owner->state, STM_RUNNING);
+	late.owner = NULL;
+	stop_release(&stop);
+	actor_wait(&self->a);
 	actor_start(&self->c);
 }
 

@@ -19,7 +19,7 @@ APPLY_UNMAPPED      mutant_view_test   view.apply_takes_no_unmapped_neighbour
 INEVITABLE_LOCK     mutant_log_test    log.nobody_overtakes_an_inevitable_transaction
 POOL                mutant_view_test   view.freed_memory_waits_for_old_snapshots
 NO_REPLAY           mutant_view_test   view.a_fault_finds_what_is_not_folded
-NO_MEMBARRIER       mutant_view_test   view.a_taken_segment_does_not_run
+NO_MEMBARRIER       mutant_view_test   view.a_store_that_is_late_is_waited_for
 THROTTLE            mutant_log_test    log.a_begin_waits_for_nothing_when_fold_is_there
 WRITE_NOT_READ      mutant_view_test   view.halves_of_a_granule_are_both_kept
 EARLY_SNAPSHOT      mutant_log_test    log.an_entry_stays_until_it_is_applied
