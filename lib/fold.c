@@ -57,13 +57,19 @@ static uint64_t lowest_snapshot(struct stm_seg **holder)
 	return lowest;
 }
 
-static void fold_slot(const struct stm_slot *slot)
+static void fold_slot(const struct stm_slot *slot, uint32_t tick)
 {
 	struct stm_reader reader = stm_read_slot(slot);
 	struct stm_piece piece;
 
-	while (stm_next_piece(&reader, &piece))
+	while (stm_next_piece(&reader, &piece)) {
+		size_t page = piece.granule / STM_PAGE_GRANULES;
+		size_t last = (piece.granule + piece.count - 1) / STM_PAGE_GRANULES;
+
 		stm_copy_granules(stm_global.base + piece.granule * STM_GRANULE, piece.bytes, piece.count);
+		for (; page <= last; page++)
+			stm_page_folded(page, tick);
+	}
 }
 
 /* Fold lock held. */
@@ -100,16 +106,18 @@ static bool fold(struct stm_seg **holder)
 	uint64_t target = lowest_snapshot(holder);
 	struct stm_slot *slot = stm_global.fold_slot;
 	bool more = false;
+	uint32_t tick;
 
 	if (target == UINT64_MAX || target <= folded)
 		return false;
 	STM_POINT(FOLD);
+	tick = stm_tick();
 	if (target - folded > FOLD_BATCH) {
 		target = folded + FOLD_BATCH;
 		more = true;
 	}
 	for (; folded < target; folded++) {
-		fold_slot(slot);
+		fold_slot(slot, tick);
 		STM_POINT(FOLDED);
 		slot = stm_slot_next(slot, folded);
 	}

@@ -36,6 +36,9 @@ _Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, 
 #define GROWTH_MIN ((size_t)4 << 20)    /* bytes: 1,024 pages, 1 ms to allocate */
 #define GROWTH_MAX ((size_t)64 << 20)   /* a step that is felt by nobody but the one who grows */
 
+/* 4 bytes for each page of the heap, whole pages; memory comes with use. */
+#define TICKS_BYTES ((stm_global.heap_limit / STM_PAGE * sizeof(uint32_t) + STM_PAGE - 1) / STM_PAGE * STM_PAGE)
+
 static pthread_mutex_t grow_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Past this limit ftruncate(2) would not answer, but send SIGXFSZ. */
@@ -48,6 +51,24 @@ static int check_file_size(void)
 	stm_complain("RLIMIT_FSIZE: EFBIG: cannot make a heap of %zu bytes: raise it from %llu, or ask for less",
 		     stm_global.heap_limit, (unsigned long long)limit.rlim_cur);
 	return -EFBIG;
+}
+
+/* Address space for the base, and for a word about each of its pages. */
+static int map_base(void)
+{
+	int error;
+
+	stm_global.base = mmap(NULL, stm_global.heap_limit, PROT_NONE, MAP_SHARED, stm_global.memfd, 0);
+	if (stm_global.base == MAP_FAILED)
+		return -errno;
+	stm_global.fold_ticks = stm_reserve(TICKS_BYTES);
+	error = stm_global.fold_ticks ? stm_make_usable(stm_global.fold_ticks, TICKS_BYTES) : -ENOMEM;
+	if (error) {
+		munmap(stm_global.base, stm_global.heap_limit);
+		if (stm_global.fold_ticks)
+			munmap(stm_global.fold_ticks, TICKS_BYTES);
+	}
+	return error;
 }
 
 int stm_heap_open(void)
@@ -68,9 +89,8 @@ int stm_heap_open(void)
 			     stm_errno_name(error), stm_global.heap_limit);
 		goto fail;
 	}
-	stm_global.base = mmap(NULL, stm_global.heap_limit, PROT_NONE, MAP_SHARED, stm_global.memfd, 0);
-	if (stm_global.base == MAP_FAILED) {
-		error = -errno;
+	error = map_base();
+	if (error) {
 		stm_complain("mmap: %s: no address space for a heap of %zu bytes: raise RLIMIT_AS or ask for less",
 			     stm_errno_name(error), stm_global.heap_limit);
 		goto fail;
@@ -83,6 +103,7 @@ int stm_heap_open(void)
 		return 0;
 	stm_complain("fallocate: %s: no memory for the first %zu bytes of the heap", stm_errno_name(error),
 		     STM_PAGE);
+	munmap(stm_global.fold_ticks, TICKS_BYTES);
 	munmap(stm_global.base, stm_global.heap_limit);
 fail:
 	close(stm_global.memfd);
@@ -91,6 +112,7 @@ fail:
 
 void stm_heap_close(void)
 {
+	munmap(stm_global.fold_ticks, TICKS_BYTES);
 	munmap(stm_global.base, stm_global.heap_limit);
 	close(stm_global.memfd);
 }

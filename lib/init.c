@@ -14,7 +14,7 @@
 
 #define HEAP_DEFAULT ((size_t)1 << 30)
 #define HEAP_MIN ((size_t)1 << 20)
-#define CLUSTER_DEFAULT 16u             /* pages: 64 KiB, a chunk of the allocator */
+#define CLUSTER_DEFAULT 8u              /* pages: a fault costs as much as eight copies */
 #define CLUSTER_MAX STM_REGION_PAGES
 #define ATTEMPTS_DEFAULT 8u
 #define LOG_DEFAULT ((size_t)64 << 20)
@@ -76,8 +76,10 @@ static int read_options(const struct stm_options *given)
 		o.heap_size = HEAP_DEFAULT < STM_HEAP_LIMIT ? HEAP_DEFAULT : STM_HEAP_LIMIT;
 	if (!o.segments)
 		o.segments = STM_SEGMENTS_LIMIT;
+	if (!o.cluster_max)
+		o.cluster_max = o.cluster ? o.cluster : CLUSTER_MAX;
 	if (!o.cluster)
-		o.cluster = CLUSTER_DEFAULT;
+		o.cluster = CLUSTER_DEFAULT < o.cluster_max ? CLUSTER_DEFAULT : o.cluster_max;
 	if (!o.attempts)
 		o.attempts = ATTEMPTS_DEFAULT;
 	if (!o.log_limit)
@@ -89,11 +91,14 @@ static int read_options(const struct stm_options *given)
 		return bad("segments", o.segments, "1 to 64");
 	if (o.cluster > CLUSTER_MAX || (o.cluster & (o.cluster - 1)))
 		return bad("cluster", o.cluster, "a power of two, 1 to 512");
+	if (o.cluster_max > CLUSTER_MAX || (o.cluster_max & (o.cluster_max - 1)) || o.cluster_max < o.cluster)
+		return bad("cluster_max", o.cluster_max, "a power of two, options.cluster to 512");
 	if (o.log_limit < LOG_MIN)
 		return bad("log_limit", o.log_limit, "4 MiB or more");
 	stm_global.heap_limit = (o.heap_size + STM_PAGE - 1) / STM_PAGE * STM_PAGE;
 	stm_global.segments_limit = o.segments;
-	stm_global.cluster = o.cluster;
+	stm_global.cluster_min = o.cluster;
+	stm_global.cluster_max = o.cluster_max;
 	stm_global.attempts_limit = o.attempts;
 	stm_global.log_limit = o.log_limit;
 	return 0;

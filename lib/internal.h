@@ -143,6 +143,11 @@ struct stm_checkpoint {
 	uintptr_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
 };
 
+/* Where faults go: the last cluster, pages [low, high), and how many pages it was to have. */
+struct stm_stride {
+	size_t low, high, size;
+};
+
 struct stm_action;
 struct stm_blocks;
 
@@ -198,6 +203,7 @@ struct stm_seg {
 	uint32_t random;                /* for back-off */
 
 	struct stm_view view;
+	struct stm_stride reads, writes; /* of UNMAPPED pages; of pages to be PRIVATE */
 
 	/* Entry memory: the block in use, blocks not yet recyclable, blocks to use next. */
 	struct stm_block *block, *used_first, *used_last, *free;
@@ -228,8 +234,10 @@ struct stm_global {
 	bool ready;
 	int memfd;
 	uint8_t *base;
+	_Atomic uint32_t *fold_ticks;   /* by page: when fold wrote it; see stm_page_folded() */
 	size_t heap_limit;              /* bytes */
-	size_t cluster;                 /* pages */
+	size_t cluster_min, cluster_max; /* pages */
+	bool shares_hot_pages;          /* tests': sharing depends on no clock */
 	unsigned int segments_limit, attempts_limit;
 	size_t log_limit;
 
@@ -310,10 +318,24 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position);
 
 /* ---- pages.c: what the design's table of page events says ---- */
 
+#define STM_TICKS_LATELY 16u            /* ticks of 64 ms: a second */
+
 bool stm_resolve_fault(uintptr_t address, bool write, bool mapped);
 bool stm_page_make_private(struct stm_seg *seg, size_t page); /* false: no memory */
 void stm_page_apply(struct stm_seg *seg, size_t page);  /* before an after-image goes to a SHARED page */
 int stm_pages_prefault(struct stm_seg *seg, size_t first, size_t last);
+uint32_t stm_tick(void);                /* the time, in ticks */
+
+/* Fold writes this page, in this tick. */
+static inline void stm_page_folded(size_t page, uint32_t tick)
+{
+	/* The tick, and whether another one shortly before wrote it, too. A hint: no order is needed. */
+	_Atomic uint32_t *at = &stm_global.fold_ticks[page];
+	uint32_t old = atomic_load_explicit(at, memory_order_relaxed);
+
+	if (unlikely(old >> 1 != tick))
+		atomic_store_explicit(at, tick << 1 | (old && tick - (old >> 1) <= STM_TICKS_LATELY), memory_order_relaxed);
+}
 
 /* ---- fold.c ---- */
 

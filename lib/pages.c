@@ -2,7 +2,7 @@
 /*
  * pages.c - how a page of a view comes and goes (DESIGN 5).
  *
- *   read of an UNMAPPED page     share a cluster; copy and replay what unfolded entries touch
+ *   read of an UNMAPPED page     share a cluster; copy and replay what unfolded entries touch, or is hot
  *   write to an UNMAPPED page    copy a cluster, replay
  *   store to a SHARED page       make its cluster private
  *   apply to a SHARED page       used of late: make it private; else drop it
@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "entry.h"
 #include "fault.h"
@@ -140,10 +141,26 @@ static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
 
 /* ---- events ---- */
 
-/* The pages around @page, within its cluster, that have state @state as it has: [*first, *last). */
-static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, size_t *first, size_t *last)
+#define CLUSTER_FIRST ((size_t)16)      /* pages: 64 KiB, a chunk of the allocator */
+
+static size_t within_bounds(size_t cluster)
 {
-	size_t cluster = stm_global.cluster;
+	if (cluster < stm_global.cluster_min)
+		return stm_global.cluster_min;
+	return cluster > stm_global.cluster_max ? stm_global.cluster_max : cluster;
+}
+
+/* Twice as much as last time if @page goes on from there, upwards or downwards; half as much if it does not. */
+static size_t next_cluster(const struct stm_stride *stride, size_t page)
+{
+	if (!stride->size)
+		return within_bounds(CLUSTER_FIRST);
+	return within_bounds(page == stride->high || page + 1 == stride->low ? stride->size * 2 : stride->size / 2);
+}
+
+/* The pages around @page, in its aligned @cluster, that have state @state as it has: [*first, *last). */
+static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, size_t cluster, size_t *first, size_t *last)
+{
 	size_t low = page / cluster * cluster, high = low + cluster;
 	/* The heap may grow meanwhile, and a view may have pages that the heap failed to get. */
 	size_t end = atomic_load_explicit(&stm_global.heap_size, memory_order_acquire) / STM_PAGE;
@@ -156,6 +173,34 @@ static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, si
 		--*first;
 	while (*last < high && seg->view.state[*last] == state)
 		++*last;
+}
+
+static void cluster_at(const struct stm_seg *seg, size_t page, uint8_t state, struct stm_stride *stride, size_t *first,
+		       size_t *last)
+{
+	size_t cluster = next_cluster(stride, page);
+
+	cluster_of(seg, page, state, cluster, first, last);
+	*stride = (struct stm_stride){ *first, *last, cluster };
+}
+
+uint32_t stm_tick(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return ((uint32_t)now.tv_sec << 4 | (uint32_t)(now.tv_nsec >> 26)) & (UINT32_MAX >> 1); /* 2^26 ns: 67 ms */
+}
+
+/*
+ * Written lately, and not just once: shared, it would have to be taken out of the view again soon, which is a shoot-down. What
+ * was written once, as a table is filled, is shared.
+ */
+static bool is_hot(size_t page, uint32_t now)
+{
+	uint32_t tick = atomic_load_explicit(&stm_global.fold_ticks[page], memory_order_relaxed);
+
+	return tick & 1 && now - (tick >> 1) <= STM_TICKS_LATELY && !stm_global.shares_hot_pages;
 }
 
 static int copy_and_replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
@@ -178,12 +223,18 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 	uint64_t pin;
 	int error = 0;
 
-	cluster_of(seg, page, STM_PAGE_UNMAPPED, &first, &last);
+	cluster_at(seg, page, STM_PAGE_UNMAPPED, write ? &seg->writes : &seg->reads, &first, &last);
 	pin = pin_log(seg);
-	if (write)
+	if (write) {
 		memset(touched, 0xff, sizeof(touched));
-	else if (!STM_MUTATED(NO_REPLAY))
-		find_touched(seg, pin, first, last, touched);
+	} else {
+		uint32_t now = stm_tick();
+
+		for (size_t i = 0; i < last - first; i++)
+			touched[i / 64] |= (uint64_t)is_hot(first + i, now) << i % 64;
+		if (!STM_MUTATED(NO_REPLAY))
+			find_touched(seg, pin, first, last, touched);
+	}
 	for (size_t from = first, to; from < last && !error; from = to) {
 		size_t i = from - first;
 		bool copy = touched[i / 64] >> (i % 64) & 1;
@@ -207,7 +258,7 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	size_t first, last;
 	int error;
 
-	cluster_of(seg, page, STM_PAGE_SHARED, &first, &last);
+	cluster_at(seg, page, STM_PAGE_SHARED, &seg->writes, &first, &last);
 	error = stm_view_drop(&seg->view, first, last);
 	STM_POINT(DROPPED);
 	return error ? error : stm_view_copy(&seg->view, first, last);
@@ -251,7 +302,7 @@ void stm_page_apply(struct stm_seg *seg, size_t page)
 	if (STM_MUTATED(APPLY_UNMAPPED)) {
 		size_t first, last;
 
-		cluster_of(seg, page, seg->view.state[page], &first, &last);
+		cluster_of(seg, page, seg->view.state[page], stm_global.cluster_min, &first, &last);
 		if (last < stm_view_pages(&seg->view) && seg->view.state[last] == STM_PAGE_UNMAPPED)
 			stm_view_copy(&seg->view, last, last + 1);
 	}

@@ -238,6 +238,9 @@ TEST(bad_options)
 		{ { .size = sizeof(struct stm_options), .segments = ~0u }, "segments" },
 		{ { .size = sizeof(struct stm_options), .cluster = 3 }, "cluster" },
 		{ { .size = sizeof(struct stm_options), .cluster = 1024 }, "cluster" },
+		{ { .size = sizeof(struct stm_options), .cluster_max = 24 }, "cluster_max" },
+		{ { .size = sizeof(struct stm_options), .cluster_max = 1024 }, "cluster_max" },
+		{ { .size = sizeof(struct stm_options), .cluster = 32, .cluster_max = 16 }, "cluster_max" },
 		{ { .size = sizeof(struct stm_options), .log_limit = 4096 }, "log_limit" },
 	};
 
@@ -258,6 +261,8 @@ TEST(good_options)
 		{ .size = sizeof(struct stm_options), .heap_size = 1 << 20 },
 		{ .size = sizeof(struct stm_options), .heap_size = (1 << 20) + 1 },
 		{ .size = sizeof(struct stm_options), .segments = 1 },
+		{ .size = sizeof(struct stm_options), .cluster = 4, .cluster_max = 64 },
+		{ .size = sizeof(struct stm_options), .cluster_max = 2 },
 		{ .size = sizeof(struct stm_options), .segments = 64 },
 		{ .size = sizeof(struct stm_options), .cluster = 1, .attempts = 1 },
 		{ .size = sizeof(struct stm_options), .cluster = 512, .attempts = ~0u },

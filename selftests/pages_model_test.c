@@ -766,6 +766,7 @@ static void set_up(void)
 	options.attempts = ~0u; /* right of way would let others wait, who are not to */
 	if (stm_init(&options) || stm_heap_grow(options.heap_size))
 		abort();
+	stm_global.shares_hot_pages = true;
 	memset(models, 0, sizeof(models));
 	tail = 0;
 	for (unsigned int i = 0; i < ACTORS; i++) {

@@ -172,6 +172,7 @@ FIXTURE_SETUP(pages)
 	options.heap_size = HEAP_PAGES * STM_PAGE;
 	self->n = variant->cluster;
 	ASSERT_EQ(0, stm_init(&options));
+	stm_global.shares_hot_pages = true;
 	ASSERT_EQ(0, stm_thread_attach());
 	ASSERT_EQ(0, stm_heap_grow(HEAP_PAGES * STM_PAGE));
 	us = stm__self;

@@ -46,6 +46,7 @@ static const struct part {
 	{ "foreign", foreign_run, "what another segment's commit costs" },
 	{ "heap", heap_run, "begin, commit, abort, attach against the heap's size" },
 	{ "reader", reader_run, "a segment that only reads" },
+	{ "pages", pages_run, "page faults against the size of clusters" },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

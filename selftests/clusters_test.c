@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+/*
+ * clusters_test.c - white box: how many pages a fault maps grows while faults follow each other and shrinks while they do
+ * not, within bounds; and a page that is written again and again is copied at its first read.
+ */
+#include <time.h>
+
+#include "internal.h"
+#include "support.h"
+
+#include "kselftest_harness.h"
+
+#define HEAP_PAGES 4096u
+#define FIRST 1024u                     /* a cluster starts here, whatever its size; the allocator is far below */
+
+static struct stm_seg *us;
+
+static bool start(unsigned int min, unsigned int max)
+{
+	struct stm_options options = STM_OPTIONS_INIT;
+
+	options.heap_size = HEAP_PAGES * STM_PAGE;
+	options.cluster = min;
+	options.cluster_max = max;
+	if (stm_init(&options) || stm_thread_attach() || stm_heap_grow(HEAP_PAGES * STM_PAGE))
+		return false;
+	us = stm__self;
+	return true;
+}
+
+/* Not inlined: gcc leaves the %gs out of constant addresses. */
+static __attribute__((__noinline__)) long STM *page_at(size_t page)
+{
+	return (long STM *)(STM_HEAP + page * STM_PAGE);
+}
+
+static uint64_t read_faults(void)
+{
+	return us->faults[STM_FAULT_READ];
+}
+
+static void read_page(size_t page)
+{
+	STM_ATOMIC
+		(void)*(volatile long *)stm_local(page_at(page));
+}
+
+static void write_page(size_t page)
+{
+	STM_ATOMIC
+		STM_SET(*page_at(page), 1);
+}
+
+/* Pages in @state from FIRST on, up to the first that is not. */
+static size_t run_of(enum stm_page_state state)
+{
+	size_t n = 0;
+
+	while (us->view.state[FIRST + n] == state)
+		n++;
+	return n;
+}
+
+TEST(scan_upwards)
+{
+	static const size_t ends[] = { 16, 32, 64, 128, 256, 512, 1024, 1536 };
+
+	ASSERT_TRUE(start(0, 0));
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		read_page(FIRST + (i ? ends[i - 1] : 0));
+		EXPECT_EQ(ends[i], run_of(STM_PAGE_SHARED));
+	}
+	EXPECT_EQ(8, read_faults());
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(scan_downwards)
+{
+	const size_t top = FIRST + 1024;
+
+	ASSERT_TRUE(start(0, 0));
+	for (size_t page = top; page-- > FIRST;)
+		read_page(page);
+	/* 16, 16, 32, 64, 128, 256 pages, then 512 */
+	EXPECT_EQ(7, read_faults());
+	EXPECT_EQ(1024, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(writes_have_a_stride_of_their_own)
+{
+	ASSERT_TRUE(start(0, 0));
+	write_page(FIRST);
+	EXPECT_EQ(16, run_of(STM_PAGE_PRIVATE));
+	read_page(FIRST + 2048); /* somewhere else: no matter */
+	write_page(FIRST + 16);
+	write_page(FIRST + 32);
+	EXPECT_EQ(64, run_of(STM_PAGE_PRIVATE));
+	EXPECT_EQ(0, us->faults[STM_FAULT_WRITE]); /* the barrier needs none */
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(scattered_faults_shrink_to_the_lower_bound)
+{
+	ASSERT_TRUE(start(2, 64));
+	for (unsigned int i = 0; i < 6; i++)
+		read_page(FIRST + 2000 - i * 300);
+	read_page(FIRST);
+	EXPECT_EQ(2, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(7, read_faults());
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(upper_bound)
+{
+	ASSERT_TRUE(start(1, 4));
+	for (size_t i = 0; i < 64; i++)
+		read_page(FIRST + i);
+	EXPECT_EQ(16, read_faults());
+	EXPECT_EQ(64, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(one_bound_is_both)
+{
+	ASSERT_TRUE(start(4, 0));
+	for (size_t i = 0; i < 64; i++)
+		read_page(FIRST + i);
+	EXPECT_EQ(16, read_faults());
+	EXPECT_EQ(0, stm_fini());
+}
+
+/* ---- hot pages ---- */
+
+static void pause_ms(long ms)
+{
+	nanosleep(&(struct timespec){ .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 }, NULL);
+}
+
+/* Write FIRST @times, a while apart, into the base; then have an empty view. */
+static bool write_often(int times)
+{
+	for (int i = 0; i < times; i++) {
+		if (i)
+			pause_ms(150); /* two ticks */
+		STM_ATOMIC
+			STM_SET(*page_at(FIRST), STM_GET(*page_at(FIRST)) + 1);
+		stm_log_throttle(us); /* folds */
+		if (atomic_load(&stm_global.folded) != us->snapshot)
+			return false;
+	}
+	return !stm_thread_detach() && !stm_thread_attach() && us->view.state[FIRST] == STM_PAGE_UNMAPPED;
+}
+
+TEST(page_written_again_and_again_is_copied)
+{
+	volatile long value = 0;
+
+	ASSERT_TRUE(start(4, 4));
+	ASSERT_TRUE(write_often(3));
+	read_page(FIRST);
+	EXPECT_EQ(STM_PAGE_PRIVATE, us->view.state[FIRST]);
+	EXPECT_EQ(STM_PAGE_SHARED, us->view.state[FIRST + 1]); /* nobody writes there */
+	STM_ATOMIC
+		value = STM_GET(*page_at(FIRST));
+	EXPECT_EQ(3, value);
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(page_written_once_is_shared)
+{
+	ASSERT_TRUE(start(4, 4));
+	ASSERT_TRUE(write_often(1));
+	read_page(FIRST);
+	EXPECT_EQ(4, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(page_left_alone_for_a_while_is_shared)
+{
+	ASSERT_TRUE(start(4, 4));
+	ASSERT_TRUE(write_often(3));
+	pause_ms(1300);
+	read_page(FIRST);
+	EXPECT_EQ(4, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST_HARNESS_MAIN
