@@ -41,14 +41,21 @@ static void add_segment(struct stm_stats *all, struct stm_seg *seg)
 	all->attached += atomic_load_explicit(&seg->attached, memory_order_relaxed);
 }
 
-/* The first position that is not published: from `folded` on, by way of what segments know. */
+/* The first position that is not published: from the latest snapshot on. The fold lock keeps its slot from being recycled. */
 static uint64_t find_tail(void)
 {
+	struct stm_slot *slot;
 	uint64_t position;
 
 	pthread_mutex_lock(&stm_global.fold_lock);
 	position = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
-	for (struct stm_slot *slot = stm_global.fold_slot;
+	for (unsigned int i = 0; i < stm_global.segments_n; i++) {
+		uint64_t published = atomic_load_explicit(&stm_global.segments[i]->published, memory_order_acquire);
+
+		if (published > position)
+			position = published;
+	}
+	for (slot = stm_slot_at(position);
 	     stm_is_published(atomic_load_explicit(&slot->entry, memory_order_acquire));
 	     slot = stm_slot_next(slot, position), position++)
 		;
