@@ -33,7 +33,7 @@ stm__begin:
 	movq %fs:(%rax), %rsi
 	testq %rsi, %rsi
 	jz stm_begin_unattached
-	cmpl $0, STATE(%rsi)
+	cmpq $0, STATE(%rsi)
 	jne 1f
 	movq (%rsp), %rax
 	leaq 8(%rsp), %rdx

@@ -195,7 +195,7 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 			take_idle(self, self->snapshot);
 			fold(&holder);
 		} else {
-			atomic_store_explicit(&stm_global.log_held_by, holder->site, memory_order_relaxed);
+			atomic_store_explicit(&stm_global.log_held_by, stm_site_of(holder), memory_order_relaxed);
 		}
 	}
 	pthread_mutex_unlock(&stm_global.fold_lock);

@@ -118,9 +118,12 @@ struct stm_block {
 /* Inlined barriers store markers by types of their own. */
 typedef uint32_t __attribute__((__may_alias__)) stm_marker;
 
-enum stm_run_state { STM_IDLE, STM_RUNNING };
 enum stm_taken { STM_FREE, STM_TAKEN, STM_PARKED };
 enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
+
+/* stm_seg.state: as one word, so that begin stores it together with the transaction's site */
+#define STM_IDLE ((uint64_t)0)
+#define STM_RUNNING ((uint64_t)1)       /* without a site: the library's own work */
 
 /* stm_seg.attention */
 #define STM_ATTEND_PENDING 1u           /* its slot in the log is PENDING */
@@ -166,10 +169,9 @@ struct stm_seg {
 			uint32_t runs;  /* of the entry in the making; with @attention: hot.unfinished */
 			uint32_t attention; /* what the end must look at besides: STM_ATTEND_* */
 			/* Read by fold and helpers now and then. */
-			_Atomic uint32_t state; /* enum stm_run_state */
+			_Atomic uint64_t state; /* STM_IDLE, or the site of the running transaction */
 		};
 	};
-	const struct stm_site *site;
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
 	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
@@ -358,7 +360,15 @@ void stm_empty_pending(struct stm_seg *seg);    /* give it up again */
 static inline bool stm_in_tx(const struct stm_seg *seg)
 {
 	/* Relaxed: its own thread asks. */
-	return atomic_load_explicit(&seg->state, memory_order_relaxed) == STM_RUNNING;
+	return atomic_load_explicit(&seg->state, memory_order_relaxed) != STM_IDLE;
+}
+
+/* The site of the transaction that runs, or NULL. */
+static inline const struct stm_site *stm_site_of(const struct stm_seg *seg)
+{
+	uint64_t state = atomic_load_explicit(&seg->state, memory_order_relaxed);
+
+	return state == STM_RUNNING ? NULL : (const struct stm_site *)(uintptr_t)state;
 }
 
 /* From here on no helper touches the segment: until IDLE is stored again. */

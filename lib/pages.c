@@ -400,7 +400,7 @@ bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
 	}
 	if (seg != self)
 		stm_die("%s of heap address %#zx: %s", write ? "write" : "read", offset, why_not_here());
-	if (atomic_load_explicit(&self->state, memory_order_relaxed) != STM_RUNNING)
+	if (atomic_load_explicit(&self->state, memory_order_relaxed) == STM_IDLE)
 		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()",
 			write ? "write" : "read", offset);
 

@@ -40,9 +40,10 @@ static inline bool take_slot(struct stm_slot *slot, uint64_t entry, uint64_t sum
 	return __sync_bool_compare_and_swap((unsigned __int128 *)slot, empty, full);
 }
 
+/* In a transaction: its state is its site. */
 static inline uint64_t origin_of(const struct stm_seg *seg)
 {
-	return (uint64_t)(uintptr_t)seg->site << STM_ORIGIN_SITE | seg->id;
+	return atomic_load_explicit(&seg->state, memory_order_relaxed) << STM_ORIGIN_SITE | seg->id;
 }
 
 #define ALL_LANES 0x0001000100010001u  /* times a region: that region in every lane */

@@ -123,10 +123,10 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 	return 1;
 }
 
-static inline int start(struct stm_seg *seg)
+static inline int start(struct stm_seg *seg, const struct stm_site *site)
 {
 	/* As stm_run(), with all that is rare in one test. */
-	atomic_store_explicit(&seg->state, STM_RUNNING, memory_order_relaxed);
+	atomic_store_explicit(&seg->state, (uint64_t)(uintptr_t)site, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	STM_POINT(BEGIN);
 	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) ||
@@ -137,8 +137,7 @@ static inline int start(struct stm_seg *seg)
 
 int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg)
 {
-	seg->site = site;
-	return start(seg);
+	return start(seg, site);
 }
 
 int stm_begin_unattached(const struct stm_site *site)
@@ -180,12 +179,14 @@ static void forget_frames(void)
 
 void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
 {
+	const struct stm_site *site = stm_site_of(seg);
+
 	stm_tx_abandon(seg, reason);
 	seg->attempt++;
 	seg->attention |= STM_ATTEND_RETRY;
 	back_off(seg);
 	forget_frames();
-	start(seg);
+	start(seg, site);
 	if (unlikely(seg->attempt >= stm_global.attempts_limit))
 		get_right_of_way(seg);
 	stm__resume(seg, 1);

@@ -240,8 +240,8 @@ static void tell_stuck(const struct history_world *world, const struct history_t
 
 		printf("# thread %u: attempt %llu", i, (unsigned long long)atomic_load(&threads[i].attempts));
 		if (seg)
-			printf(", segment %u: attached %u, state %u, taken %u, snapshot %llu, published %llu, inevitable %u, attempt %u",
-			       seg->id, atomic_load(&seg->attached), atomic_load(&seg->state),
+			printf(", segment %u: attached %u, state %#llx, taken %u, snapshot %llu, published %llu, inevitable %u, attempt %u",
+			       seg->id, atomic_load(&seg->attached), (unsigned long long)atomic_load(&seg->state),
 			       atomic_load(&seg->taken), (unsigned long long)seg->snapshot,
 			       (unsigned long long)atomic_load(&seg->published), (unsigned int)seg->inevitable,
 			       seg->attempt);

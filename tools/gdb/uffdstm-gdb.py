@@ -39,7 +39,7 @@ import gdb
 
 # lib/include/uffdstm/layout.h: the hot page; start and largest size of the heap.
 HOT = 1 << 20
-STATE = 24                      # of struct stm_seg, which stands there: 1 in a transaction
+STATE = 24                      # of struct stm_seg, which stands there: 0, 1 or the transaction's site
 LAYOUTS = {"normal": (96 << 30, 128 << 30), "small": (256 << 20, 256 << 20)}
 
 # lib/internal.h and lib/entry.h: how a slot of the commit log tells what was written.
@@ -116,7 +116,7 @@ class Segment:
         self.own = self._own()
         try:
             self.version = read_word(self.start + HOT)
-            self.running = bool(read_word(self.start + HOT + STATE) & 0xffffffff)
+            self.running = read_word(self.start + HOT + STATE)
             segment = read_word(self.start + HOT + 8)
         except gdb.MemoryError:
             segment = 0
@@ -634,8 +634,8 @@ def describe(segment):
     if own is None:
         return parts[0]
     if segment.running:
-        site = own["site"]
-        if site:
+        if segment.running > 1:
+            site = gdb.Value(segment.running).cast(gdb.lookup_type("struct stm_site").pointer())
             parts.append("begun at %s:%d (%s)" % (site["file"].string(), field(site, "line"),
                                                   site["function"].string()))
         parts.append("attempt %d" % (field(own, "attempt") + 1))

@@ -47,8 +47,7 @@ struct stm_hot {
 	uint64_t version;       /* twice */
 	uintptr_t segment;      /* ordinary address of the running segment's start */
 	uint64_t unfinished;    /* 0: the transaction wrote nothing, and its end has nothing else to do */
-	uint32_t state;         /* 1: in a transaction */
-	uint32_t unused;
+	uint64_t state;         /* not 0: in a transaction */
 };
 
 #define STM_VERSION_LAST 0xfffffffeu            /* past it markers are forgotten, and versions begin again */
