@@ -14,7 +14,8 @@
 
 #define HEAP_DEFAULT ((size_t)1 << 30)
 #define HEAP_MIN ((size_t)1 << 20)
-#define CLUSTER_DEFAULT 8u              /* pages: a fault costs as much as eight copies */
+#define CLUSTER_DEFAULT 8u              /* pages: mapping as many costs less than the fault itself */
+#define WRITES_DEFAULT 2u               /* a barrier needs no fault: its system call costs as much as two copies */
 #define CLUSTER_MAX STM_REGION_PAGES
 #define ATTEMPTS_DEFAULT 8u
 #define LOG_DEFAULT ((size_t)64 << 20)
@@ -76,10 +77,13 @@ static int read_options(const struct stm_options *given)
 		o.heap_size = HEAP_DEFAULT < STM_HEAP_LIMIT ? HEAP_DEFAULT : STM_HEAP_LIMIT;
 	if (!o.segments)
 		o.segments = STM_SEGMENTS_LIMIT;
+	stm_global.writes_min = o.cluster;
 	if (!o.cluster_max)
 		o.cluster_max = o.cluster ? o.cluster : CLUSTER_MAX;
 	if (!o.cluster)
 		o.cluster = CLUSTER_DEFAULT < o.cluster_max ? CLUSTER_DEFAULT : o.cluster_max;
+	if (!stm_global.writes_min)
+		stm_global.writes_min = WRITES_DEFAULT < o.cluster_max ? WRITES_DEFAULT : o.cluster_max;
 	if (!o.attempts)
 		o.attempts = ATTEMPTS_DEFAULT;
 	if (!o.log_limit)

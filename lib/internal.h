@@ -239,6 +239,7 @@ struct stm_global {
 	_Atomic uint32_t *fold_ticks;   /* by page: when fold wrote it; see stm_page_folded() */
 	size_t heap_limit;              /* bytes */
 	size_t cluster_min, cluster_max; /* pages */
+	size_t writes_min;              /* the same as cluster_min, for pages to be PRIVATE */
 	bool shares_hot_pages;          /* tests': sharing depends on no clock */
 	unsigned int segments_limit, attempts_limit;
 	size_t log_limit;

@@ -143,19 +143,20 @@ static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
 
 #define CLUSTER_FIRST ((size_t)16)      /* pages: 64 KiB, a chunk of the allocator */
 
-static size_t within_bounds(size_t cluster)
+static size_t within_bounds(size_t cluster, size_t min)
 {
-	if (cluster < stm_global.cluster_min)
-		return stm_global.cluster_min;
+	if (cluster < min)
+		return min;
 	return cluster > stm_global.cluster_max ? stm_global.cluster_max : cluster;
 }
 
 /* Twice as much as last time if @page goes on from there, upwards or downwards; half as much if it does not. */
-static size_t next_cluster(const struct stm_stride *stride, size_t page)
+static size_t next_cluster(const struct stm_seg *seg, const struct stm_stride *stride, size_t page)
 {
-	if (!stride->size)
-		return within_bounds(CLUSTER_FIRST);
-	return within_bounds(page == stride->high || page + 1 == stride->low ? stride->size * 2 : stride->size / 2);
+	bool goes_on = page == stride->high || page + 1 == stride->low;
+	size_t min = stride == &seg->writes ? stm_global.writes_min : stm_global.cluster_min;
+
+	return within_bounds(!stride->size ? CLUSTER_FIRST : goes_on ? stride->size * 2 : stride->size / 2, min);
 }
 
 /* The pages around @page, in its aligned @cluster, that have state @state as it has: [*first, *last). */
@@ -178,7 +179,7 @@ static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, si
 static void cluster_at(const struct stm_seg *seg, size_t page, uint8_t state, struct stm_stride *stride, size_t *first,
 		       size_t *last)
 {
-	size_t cluster = next_cluster(stride, page);
+	size_t cluster = next_cluster(seg, stride, page);
 
 	cluster_of(seg, page, state, cluster, first, last);
 	*stride = (struct stm_stride){ *first, *last, cluster };

@@ -111,6 +111,21 @@ TEST(scattered_faults_shrink_to_the_lower_bound)
 	EXPECT_EQ(0, stm_fini());
 }
 
+TEST(lower_bounds_by_default)
+{
+	ASSERT_TRUE(start(0, 0));
+	for (unsigned int i = 0; i < 6; i++) {
+		read_page(FIRST + 2000 - i * 300);
+		write_page(FIRST + 2100 - i * 300);
+	}
+	read_page(FIRST);
+	EXPECT_EQ(8, run_of(STM_PAGE_SHARED));
+	write_page(FIRST + 32);
+	EXPECT_EQ(STM_PAGE_PRIVATE, us->view.state[FIRST + 33]);
+	EXPECT_EQ(STM_PAGE_UNMAPPED, us->view.state[FIRST + 34]);
+	EXPECT_EQ(0, stm_fini());
+}
+
 TEST(upper_bound)
 {
 	ASSERT_TRUE(start(1, 4));

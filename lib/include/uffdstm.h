@@ -85,7 +85,7 @@ struct stm_options {
 	size_t size;            /* sizeof(struct stm_options) */
 	size_t heap_size;       /* bytes the heap may grow to: 1 MiB .. STM_HEAP_LIMIT; default 1 GiB, or the limit if less */
 	unsigned int segments;  /* threads attached at once: 1 .. 64; default 64 */
-	unsigned int cluster;   /* fewest pages mapped by one fault: a power of two, 1 .. 512; default 8, growing to 512 */
+	unsigned int cluster;   /* fewest pages mapped at once: a power of two, 1 .. 512; default 8, 2 for writes, growing to 512 */
 	unsigned int attempts;  /* failed attempts after which a transaction gets right of way; default 8 */
 	size_t log_limit;       /* bytes of commit log per segment, not yet folded, past which begins wait: 4 MiB or more; default 64 MiB */
 	unsigned int cluster_max; /* most pages, while faults follow each other: likewise; default @cluster, if that is given */

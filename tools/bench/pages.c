@@ -45,7 +45,7 @@ static const struct {
 } clusters[] = {
 	{ "1", 1, 1 },
 	{ "16", 16, 16 },
-	{ "8 to 512", 0, 0 },   /* the default */
+	{ "to 512", 0, 0 },     /* the default: from 8, for writes from 2 */
 };
 
 #define CLUSTERS (sizeof(clusters) / sizeof(clusters[0]))
