@@ -19,7 +19,7 @@ datadir ?= $(prefix)/share
 pkgconfigdir ?= $(libdir)/pkgconfig
 DESTDIR ?=
 
-ifeq ($(origin CC),default)
+ifneq ($(filter default undefined,$(origin CC)),) # undefined: a make below a make, since -R is handed on
 CC := gcc
 endif
 VARIANT ?= default
