@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "internal.h"
 
 /* Private to the library: the page states lie below the read markers. */
@@ -27,11 +28,6 @@ _Static_assert(STM_HOT + STM_PAGE <= PAGE_STATES, "layout: page states above the
 _Static_assert(PAGE_STATES + STM_HEAP_LIMIT / STM_PAGE <= STM_HEAP / 4, "layout: markers above the page states");
 _Static_assert((STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_WRITE_MARKERS + STM_HEAP / 4, "layout: markers apart");
 _Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, "layout: markers below the heap");
-
-/* Linux 5.14, include/uapi/asm-generic/mman-common.h */
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 #define GROWTH_MIN ((size_t)4 << 20)    /* bytes: 1,024 pages, 1 ms to allocate */
 #define GROWTH_MAX ((size_t)64 << 20)   /* a step that is felt by nobody but the one who grows */

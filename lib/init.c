@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fault.h"
+#include "engine.h"
 #include "internal.h"
 
 #define HEAP_DEFAULT ((size_t)1 << 30)
@@ -122,28 +122,17 @@ static int register_membarrier(void)
 	return error;
 }
 
-/* Segments open descriptors of their own later; whether that is allowed is better said now. */
-static int try_userfaultfd(void)
-{
-	int fd = stm_uffd_open();
-
-	if (fd < 0)
-		return fd;
-	close(fd);
-	return 0;
-}
-
 static int open_all(void)
 {
 	int error = register_membarrier();
 
 	if (!error)
-		error = try_userfaultfd();
+		error = stm_engine_open(stm_resolve_fault);
 	if (error)
 		return error;
 	error = stm_heap_open();
 	if (error)
-		return error;
+		goto close_engine;
 	error = stm_log_open();
 	if (error)
 		goto close_heap;
@@ -163,6 +152,8 @@ close_log:
 	stm_log_close();
 close_heap:
 	stm_heap_close();
+close_engine:
+	stm_engine_close();
 	return error;
 }
 
@@ -216,6 +207,7 @@ int stm_fini(void)
 		stm_alloc_close();
 		stm_log_close();
 		stm_heap_close();
+		stm_engine_close();
 		pthread_mutex_destroy(&stm_global.fold_lock);
 		memset(&stm_global, 0, sizeof(stm_global));
 	}

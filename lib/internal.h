@@ -27,6 +27,7 @@
 
 #include <uffdstm.h>
 
+#include "fault.h"
 #include "message.h"
 #include "testing.h"
 #include "view.h"
@@ -202,6 +203,7 @@ struct stm_seg {
 	unsigned int attempt;           /* failed attempts of this transaction */
 	unsigned int id;
 	int outcome;
+	_Atomic int thread;             /* its thread's id, the kernel's; of the last one, if it is not attached */
 	uint32_t random;                /* for back-off */
 
 	struct stm_view view;
@@ -323,7 +325,7 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position);
 
 #define STM_TICKS_LATELY 16u            /* ticks of 64 ms: a second */
 
-bool stm_resolve_fault(uintptr_t address, bool write, bool mapped);
+bool stm_resolve_fault(const struct stm_fault *fault);
 bool stm_page_make_private(struct stm_seg *seg, size_t page); /* false: no memory */
 void stm_page_apply(struct stm_seg *seg, size_t page);  /* before an after-image goes to a SHARED page */
 int stm_pages_prefault(struct stm_seg *seg, size_t first, size_t last);

@@ -348,20 +348,29 @@ static const char *why_not_here(void)
 	return atomic_load_explicit(&stm_forked, memory_order_relaxed) ? in_child : not_attached;
 }
 
-/* A signal that says the program is wrong. The default action, or the program's handler, comes after the line. */
-static void explain(const struct stm_seg *seg, size_t offset, bool write)
+/* Is it that of the thread that faults? */
+static bool is_own(const struct stm_seg *seg, const struct stm_fault *fault)
 {
-	const char *verb = write ? "write" : "read";
+	if (!fault->thread)
+		return seg == stm__self;
+	return atomic_load_explicit(&seg->attached, memory_order_acquire) &&
+	       atomic_load_explicit(&seg->thread, memory_order_relaxed) == fault->thread;
+}
+
+/* A fault that says the program is wrong. The default action, or the program's handler, comes after the line. */
+static void explain(const struct stm_seg *seg, size_t offset, const struct stm_fault *fault)
+{
+	const char *verb = fault->write ? "write" : "read";
 	size_t pointer = offset;
 
 	/* A barrier touches the marker first: tell the pointer that it was for. */
 	if (offset < STM_HOT)
-		verb = write ? "write or stm_read" : "read";
+		verb = fault->write ? "write or stm_read" : "read";
 	if (offset >= STM_WRITE_MARKERS && offset - STM_WRITE_MARKERS < STM_HOT / 4) {
 		verb = "stm_write";
 		pointer = (offset - STM_WRITE_MARKERS) * 4;
 	}
-	if (seg != stm__self)
+	if (!is_own(seg, fault))
 		stm_complain("%s of heap address %#zx: %s", verb, offset, why_not_here());
 	else if (pointer < STM_HOT)
 		stm_complain("%s through a null STM pointer, or a field of it: offset %zu", verb, pointer);
@@ -379,37 +388,39 @@ static bool is_stm_pointer(uintptr_t address)
 	       address - STM_WRITE_MARKERS - STM_HEAP / 4 < limit / 4;
 }
 
-bool stm_resolve_fault(uintptr_t address, bool write, bool mapped)
+bool stm_resolve_fault(const struct stm_fault *fault)
 {
-	size_t offset;
-	struct stm_seg *seg = segment_at(address, &offset), *self = stm__self;
-	size_t page = (offset - STM_HEAP) / STM_PAGE;
+	const char *verb = fault->write ? "write" : "read";
+	size_t offset, page;
+	struct stm_seg *seg = segment_at(fault->address, &offset);
 	uint8_t *state;
+	bool own;
 	int error;
 
 	/* Nothing of a segment may be touched before it is known to be this thread's. */
 	if (!seg) {
 		/* Without an attached segment the %gs base is 0, and the address is the pointer itself. */
-		if (!self && is_stm_pointer(address))
-			stm_complain("%s through an STM pointer (address %#zx): %s", write ? "write" : "read",
-				     (size_t)address, why_not_here());
+		if (!stm__self && is_stm_pointer(fault->address))
+			stm_complain("%s through an STM pointer (address %#zx): %s", verb, (size_t)fault->address,
+				     why_not_here());
 		return false;
 	}
-	if (!mapped || offset < STM_HEAP || (seg == self && page >= stm_view_pages(&seg->view))) {
-		explain(seg, offset, write);
+	own = is_own(seg, fault);
+	page = (offset - STM_HEAP) / STM_PAGE;
+	if (!fault->mapped || offset < STM_HEAP || (own && page >= stm_view_pages(&seg->view))) {
+		explain(seg, offset, fault);
 		return false;
 	}
-	if (seg != self)
-		stm_die("%s of heap address %#zx: %s", write ? "write" : "read", offset, why_not_here());
-	if (atomic_load_explicit(&self->state, memory_order_relaxed) == STM_IDLE)
-		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()",
-			write ? "write" : "read", offset);
+	if (!own)
+		stm_die("%s of heap address %#zx: %s", verb, offset, why_not_here());
+	if (!stm_in_tx(seg))
+		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()", verb, offset);
 
 	state = &seg->view.state[page];
 	if (*state == STM_PAGE_UNMAPPED) {
-		seg->faults[write ? STM_FAULT_WRITE : STM_FAULT_READ]++;
-		error = map_unmapped(seg, page, write);
-	} else if (*state == STM_PAGE_SHARED && write) {
+		seg->faults[fault->write ? STM_FAULT_WRITE : STM_FAULT_READ]++;
+		error = map_unmapped(seg, page, fault->write);
+	} else if (*state == STM_PAGE_SHARED && fault->write) {
 		seg->faults[STM_FAULT_PROTECT]++;
 		error = make_shared_private(seg, page);
 	} else if (*state == STM_PAGE_SHARED) {

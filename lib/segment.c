@@ -167,6 +167,8 @@ static int attach_locked(void)
 		error = set_gs_base(seg->start);
 	if (error)
 		return error;
+	/* Relaxed: who asks by a fault of this thread is ordered after this by the kernel. */
+	atomic_store_explicit(&seg->thread, gettid(), memory_order_relaxed);
 	join(seg);
 	stm__self = seg;
 	return 0;

@@ -81,11 +81,16 @@ static void on_fault(int signum, siginfo_t *info, void *context)
 {
 	const ucontext_t *user = context;
 	stm_fault_resolver *resolve = atomic_load_explicit(&resolver, memory_order_acquire);
-	bool write = user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE;
+	struct stm_fault fault = {
+		.address = (uintptr_t)info->si_addr,
+		.pc = (const void *)user->uc_mcontext.gregs[REG_RIP],
+		.write = user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE,
+		.mapped = signum == SIGBUS,
+	};
 	int saved = errno;
 
 	/* Sent by a process, or a page that the hardware lost: not ours. */
-	if (info->si_code <= 0 || (signum == SIGBUS && info->si_code != BUS_ADRERR) || !resolve || !resolve((uintptr_t)info->si_addr, write, signum == SIGBUS))
+	if (info->si_code <= 0 || (signum == SIGBUS && info->si_code != BUS_ADRERR) || !resolve || !resolve(&fault))
 		hand_on(signum, info, context);
 	errno = saved;
 }

@@ -11,11 +11,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* An access that could not be done. */
+struct stm_fault {
+	uintptr_t address;
+	const void *pc;                 /* where the program does it; NULL: not known */
+	int thread;                     /* the kernel's id of the thread, which waits; 0: the calling thread */
+	bool write;
+	bool mapped;                    /* in a view, whose pages come by faults; else where nothing may be */
+};
+
 /*
- * Called in the handler, on the faulting thread: true if the fault is resolved and the access may run
- * again, false if it is not ours. @mapped: SIGBUS rather than SIGSEGV.
+ * True if the fault is resolved and the access may run again, false if it is not ours. Called on the
+ * faulting thread, in a signal handler, or for it.
  */
-typedef bool stm_fault_resolver(uintptr_t address, bool write, bool mapped);
+typedef bool stm_fault_resolver(const struct stm_fault *fault);
 
 int stm_fault_install(stm_fault_resolver *resolve); /* 0 or -errno */
 void stm_fault_uninstall(void);

@@ -9,15 +9,12 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <linux/userfaultfd.h>
 
+#include "compat.h"
 #include "message.h"
 #include "userfaultfd.h"
 
-/* Linux 6.4, include/uapi/linux/userfaultfd.h: not in the headers of 6.1. */
-#ifndef UFFDIO_CONTINUE_MODE_WP
-#define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
-#endif
+#define FEATURES_ALWAYS (UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 static const struct {
 	uint64_t bit;
@@ -71,7 +68,7 @@ static const char *advice(int error)
 	}
 }
 
-int stm_uffd_open(void)
+int stm_uffd_open(uint64_t wanted)
 {
 	int fd = open_descriptor();
 
@@ -80,10 +77,8 @@ int stm_uffd_open(void)
 		return fd;
 	}
 
-	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_api api = { .api = UFFD_API, .features = wanted | FEATURES_ALWAYS };
 
-	for (size_t i = 0; i < FEATURES; i++)
-		api.features |= features[i].bit;
 	if (ioctl(fd, UFFDIO_API, &api) == 0)
 		return fd;
 
@@ -95,7 +90,7 @@ int stm_uffd_open(void)
 	api = (struct uffdio_api){ .api = UFFD_API };
 	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
 		for (size_t i = 0; i < FEATURES; i++)
-			if (!(api.features & features[i].bit))
+			if ((wanted | FEATURES_ALWAYS) & ~api.features & features[i].bit)
 				stm_complain("userfaultfd: this kernel lacks UFFD_FEATURE_%s: needs Linux %s or later",
 					     features[i].name, features[i].since);
 	}

@@ -13,10 +13,10 @@
 #define STM_PAGE ((size_t)4096)
 
 /*
- * A descriptor whose faults come as SIGBUS, with minor faults and write protection of
- * shared memory. Says on stderr what is missing and what to do.
+ * A descriptor with minor faults and write protection of shared memory, and @features. Says on stderr what
+ * is missing and what to do.
  */
-int stm_uffd_open(void);
+int stm_uffd_open(uint64_t features);
 
 int stm_uffd_register(int uffd, void *start, size_t len);
 

@@ -12,12 +12,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "compat.h"
+#include "engine.h"
 #include "view.h"
-
-/* Linux 5.18, include/uapi/asm-generic/mman-common.h; glibc 2.36 lacks it. Also empties locked pages. */
-#ifndef MADV_DONTNEED_LOCKED
-#define MADV_DONTNEED_LOCKED 24
-#endif
 
 void *stm_reserve(size_t len)
 {
@@ -49,14 +46,19 @@ int stm_view_open(struct stm_view *view, uint8_t *heap, uint8_t *state, const ui
 	view->state = state;
 	view->base = base;
 	view->memfd = memfd;
-	view->uffd = stm_uffd_open();
-	return view->uffd < 0 ? view->uffd : 0;
+	view->uffd = stm_uffd_open(stm_engine->features);
+	if (view->uffd < 0)
+		return view->uffd;
+	return stm_engine->add ? stm_engine->add(view) : 0;
 }
 
 void stm_view_close(struct stm_view *view)
 {
-	if (view->uffd >= 0)
-		close(view->uffd);
+	if (view->uffd < 0)
+		return;
+	if (stm_engine->remove)
+		stm_engine->remove(view);
+	close(view->uffd);
 	view->uffd = -1;
 }
 
