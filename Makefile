@@ -237,7 +237,7 @@ check-long check-mutants: check-%: deps
 
 DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
-DEPS_check := $(DEPS_all) rsync mandoc gdb g++ clang libclang-rt-14-dev pkg-config
+DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb g++ clang libclang-rt-14-dev pkg-config
 # One list, by what was asked for, so that a single look is enough.
 deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \
 	lib samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))

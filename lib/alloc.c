@@ -289,7 +289,7 @@ static inline uint64_t take_block(struct stm_seg *seg, unsigned int class)
 	return batch->blocks[--batch->count];
 }
 
-static __attribute__((__noinline__)) uint64_t take_span(struct stm_seg *seg, size_t size)
+static __attribute__((__noinline__)) uint64_t take_span(struct stm_seg *seg, size_t size, bool tracked)
 {
 	uint64_t offset;
 	bool scraped = false;
@@ -297,7 +297,7 @@ static __attribute__((__noinline__)) uint64_t take_span(struct stm_seg *seg, siz
 
 	if (size > stm_global.heap_limit)
 		return 0;
-	while ((err = stm_pool_span(size, seg->snapshot, &offset))) {
+	while ((err = stm_pool_span(size, tracked, seg->snapshot, &offset))) {
 		if (!scrape(seg, err, &scraped))
 			return 0;
 	}
@@ -323,7 +323,7 @@ static void complain_lost(uint64_t offset)
 }
 
 /* A block for the running transaction. Its offset, or 0 with errno set. */
-static inline uint64_t obtain(struct stm_seg *seg, size_t size)
+static inline uint64_t obtain(struct stm_seg *seg, size_t size, bool tracked)
 {
 	struct stm_blocks *blocks = seg->blocks;
 	unsigned int use = STM_USE_SPAN;
@@ -335,13 +335,13 @@ static inline uint64_t obtain(struct stm_seg *seg, size_t size)
 		return 0;
 	}
 	if (likely(size <= STM_BLOCK_MAX)) {
-		unsigned int class = stm_class_of(size);
+		unsigned int class = stm_class_of(size) + (tracked ? STM_SIZES : 0);
 
 		use = STM_USE_BLOCKS + class;
 		bytes = stm_classes[class].size;
 		offset = take_block(seg, class);
 	} else {
-		offset = take_span(seg, size);
+		offset = take_span(seg, size, tracked);
 		bytes = offset ? stm_span_size(offset) : 0;
 	}
 	if (unlikely(!offset)) {
@@ -440,13 +440,18 @@ static inline void STM *pointer(uint64_t offset)
 
 void STM *stm_alloc(size_t size)
 {
-	return pointer(obtain(stm_tx_self("stm_alloc"), size));
+	return pointer(obtain(stm_tx_self("stm_alloc"), size, false));
+}
+
+void STM *stm_alloc_tracked(size_t size)
+{
+	return pointer(obtain(stm_tx_self("stm_alloc_tracked"), size, true));
 }
 
 void STM *stm_zalloc(size_t size)
 {
 	struct stm_seg *seg = stm_tx_self("stm_zalloc");
-	uint64_t offset = obtain(seg, size);
+	uint64_t offset = obtain(seg, size, false);
 
 	if (offset)
 		memset(seg->view.heap + offset, 0, size);
@@ -470,14 +475,14 @@ void STM *stm_realloc(volatile void STM *p, size_t size)
 	unsigned int use;
 
 	if (!p)
-		return pointer(obtain(seg, size));
+		return pointer(obtain(seg, size, false));
 
 	size_t old = look_up(seg, "stm_realloc", (uintptr_t)p, &use);
 
 	if (size <= old && (size >= old / 2 || old == stm_classes[0].size))
 		return (void STM *)p;
 
-	void STM *to = pointer(obtain(seg, size));
+	void STM *to = pointer(obtain(seg, size, stm_page_is_tracked(((uintptr_t)p - STM_HEAP) / STM_PAGE)));
 
 	if (!to)
 		return NULL;

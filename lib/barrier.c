@@ -25,23 +25,11 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 	return seg;
 }
 
-typedef uint32_t four_markers __attribute__((__vector_size__(16), __aligned__(4), __may_alias__));
-
-static inline void set_markers(stm_marker *marker, size_t count, uint32_t version)
-{
-	four_markers four = { version, version, version, version };
-
-	for (; count >= 4; count -= 4, marker += 4)
-		*(four_markers *)marker = four;
-	for (; count; count--)
-		*marker++ = version;
-}
-
 static inline void mark(struct stm_seg *seg, size_t granule, size_t count)
 {
-	set_markers(seg->write_markers + granule, count, seg->version);
+	stm_set_markers(seg->write_markers + granule, count, seg->version);
 	if (!STM_MUTATED(WRITE_NOT_READ))
-		set_markers(seg->read_markers + granule, count, seg->version);
+		stm_set_markers(seg->read_markers + granule, count, seg->version);
 }
 
 static void no_log_memory(size_t bytes) __attribute__((__noreturn__, __cold__));
@@ -168,7 +156,7 @@ void stm__read_range(uintptr_t a, size_t len)
 		size_t granule = (a - STM_HEAP) / STM_GRANULE;
 		size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
 
-		set_markers(seg->read_markers + granule, end - granule, seg->version);
+		stm_set_markers(seg->read_markers + granule, end - granule, seg->version);
 	}
 }
 
@@ -187,6 +175,18 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
 	append(seg, granule, count, STM_FRESH);
 	mark(seg, granule, count);
 	return 0;
+}
+
+void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old)
+{
+	size_t bytes = count * STM_GRANULE;
+
+	if (unlikely(!has_room(seg, bytes)) &&
+	    (!stm_entry_reserve(seg, bytes + sizeof(struct stm_run)) || !stm_undo_reserve(seg, bytes)))
+		no_log_memory(bytes);
+	append(seg, granule, count, 0);
+	stm_copy_granules(seg->undo_tail, old, count);
+	seg->undo_tail += bytes;
 }
 
 /* ---- STM_DEBUG programs ---- */

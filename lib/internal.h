@@ -132,6 +132,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
 #define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
 #define STM_ATTEND_RETRY 16u            /* @attempt is not 0 */
+#define STM_ATTEND_TRACKED 128u         /* tracked pages are mapped */
 #define STM_ATTEND_NESTED 256u          /* times the transactions begun inside this one that have not ended */
 
 /* stm_seg.heed */
@@ -139,6 +140,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_HEED_HOOKS 2u               /* abort hooks are running: no transaction */
 #define STM_HEED_VERSIONS 4u            /* the versions are used up */
 #define STM_HEED_OUTCOME 8u             /* @outcome is not 0 */
+#define STM_HEED_TRACKED 16u            /* tracked pages are mapped still */
 
 #define STM_NO_PIN UINT64_MAX
 
@@ -154,6 +156,7 @@ struct stm_stride {
 
 struct stm_action;
 struct stm_blocks;
+struct stm_tracked;
 
 /*
  * A segment: stands in the hot page of its own reservation, at STM_HOT. Three parts have fixed places:
@@ -208,6 +211,7 @@ struct stm_seg {
 
 	struct stm_view view;
 	struct stm_stride reads, writes; /* of UNMAPPED pages; of pages to be PRIVATE */
+	struct stm_stride tracked_reads, tracked_writes; /* the same, of tracked memory */
 
 	/* Entry memory: the block in use, blocks not yet recyclable, blocks to use next. */
 	struct stm_block *block, *used_first, *used_last, *free;
@@ -218,6 +222,7 @@ struct stm_seg {
 	struct stm_action *actions;
 	size_t actions_n, actions_cap;
 	struct stm_blocks *blocks;      /* the allocator's */
+	struct stm_tracked *tracked;    /* tracked pages that are mapped; NULL: there were none yet */
 
 	/* Statistics: written by the owner, or whoever holds the segment. */
 	uint64_t aborts[STM_ABORT_REASONS];
@@ -342,6 +347,16 @@ static inline void stm_page_folded(size_t page, uint32_t tick)
 		atomic_store_explicit(at, tick << 1 | (old && tick - (old >> 1) <= STM_TICKS_LATELY), memory_order_relaxed);
 }
 
+/* ---- track.c: memory without barriers ---- */
+
+bool stm_page_is_tracked(size_t page);
+void stm_track(struct stm_seg *seg, size_t first, size_t last); /* these tracked pages were mapped, or made private */
+void stm_track_begin(struct stm_seg *seg);
+void stm_track_commit(struct stm_seg *seg);     /* log what was changed */
+void stm_track_aborted(struct stm_seg *seg);    /* put it back */
+void stm_track_forget(struct stm_seg *seg);     /* the view is empty */
+void stm_track_close(struct stm_seg *seg);
+
 /* ---- fold.c ---- */
 
 void stm_fold_try(struct stm_seg *seg);         /* after a commit */
@@ -351,6 +366,19 @@ void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or ha
 /* ---- barrier.c ---- */
 
 int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* at most STM_RUN_MAX; 0 or -ENOMEM */
+void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old); /* written already */
+
+typedef uint32_t stm_four_markers __attribute__((__vector_size__(16), __aligned__(4), __may_alias__));
+
+static inline void stm_set_markers(stm_marker *marker, size_t count, uint32_t version)
+{
+	stm_four_markers four = { version, version, version, version };
+
+	for (; count >= 4; count -= 4, marker += 4)
+		*(stm_four_markers *)marker = four;
+	for (; count; count--)
+		*marker++ = version;
+}
 
 /* ---- publish.c ---- */
 

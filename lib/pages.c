@@ -141,6 +141,7 @@ static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
 
 /* ---- events ---- */
 
+#define TRACKED_MAX ((size_t)16)        /* pages of tracked memory that one fault maps at most: all count as read */
 #define CLUSTER_FIRST ((size_t)16)      /* pages: 64 KiB, a chunk of the allocator */
 
 static size_t within_bounds(size_t cluster, size_t min)
@@ -156,6 +157,11 @@ static size_t next_cluster(const struct stm_seg *seg, const struct stm_stride *s
 	bool goes_on = page == stride->high || page + 1 == stride->low;
 	size_t min = stride == &seg->writes ? stm_global.writes_min : stm_global.cluster_min;
 
+	if (stride == &seg->tracked_reads || stride == &seg->tracked_writes) {
+		size_t size = goes_on ? stride->size * 2 : stride->size / 2;
+
+		return size < 1 ? 1 : size < TRACKED_MAX ? size : TRACKED_MAX;
+	}
 	return within_bounds(!stride->size ? CLUSTER_FIRST : goes_on ? stride->size * 2 : stride->size / 2, min);
 }
 
@@ -176,10 +182,14 @@ static void cluster_of(const struct stm_seg *seg, size_t page, uint8_t state, si
 		++*last;
 }
 
-static void cluster_at(const struct stm_seg *seg, size_t page, uint8_t state, struct stm_stride *stride, size_t *first,
-		       size_t *last)
+static void cluster_at(struct stm_seg *seg, size_t page, uint8_t state, bool write, size_t *first, size_t *last)
 {
-	size_t cluster = next_cluster(seg, stride, page);
+	struct stm_stride *stride = write ? &seg->writes : &seg->reads;
+	size_t cluster;
+
+	if (unlikely(stm_page_is_tracked(page)))
+		stride = write ? &seg->tracked_writes : &seg->tracked_reads;
+	cluster = next_cluster(seg, stride, page);
 
 	cluster_of(seg, page, state, cluster, first, last);
 	*stride = (struct stm_stride){ *first, *last, cluster };
@@ -224,7 +234,7 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 	uint64_t pin;
 	int error = 0;
 
-	cluster_at(seg, page, STM_PAGE_UNMAPPED, write ? &seg->writes : &seg->reads, &first, &last);
+	cluster_at(seg, page, STM_PAGE_UNMAPPED, write, &first, &last);
 	pin = pin_log(seg);
 	if (write) {
 		memset(touched, 0xff, sizeof(touched));
@@ -246,6 +256,8 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 		error = copy ? copy_and_replay(seg, pin, from, to) : stm_view_share(&seg->view, from, to);
 	}
 	unpin_log(seg);
+	if (unlikely(stm_page_is_tracked(page)))
+		stm_track(seg, first, last);
 	/* What could not be had beside the page itself is not needed now. */
 	return seg->view.state[page] == STM_PAGE_UNMAPPED ? error : 0;
 }
@@ -259,10 +271,14 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	size_t first, last;
 	int error;
 
-	cluster_at(seg, page, STM_PAGE_SHARED, &seg->writes, &first, &last);
+	cluster_at(seg, page, STM_PAGE_SHARED, true, &first, &last);
 	error = stm_view_drop(&seg->view, first, last);
 	STM_POINT(DROPPED);
-	return error ? error : stm_view_copy(&seg->view, first, last);
+	if (!error)
+		error = stm_view_copy(&seg->view, first, last);
+	if (!error && unlikely(stm_page_is_tracked(page)))
+		stm_track(seg, first, last);
+	return error;
 }
 
 bool stm_page_make_private(struct stm_seg *seg, size_t page)
@@ -293,7 +309,8 @@ void stm_page_apply(struct stm_seg *seg, size_t page)
 {
 	int error;
 
-	if (used_recently(seg, page))
+	/* Tracked pages are marked whether they are used or not. */
+	if (used_recently(seg, page) && !stm_page_is_tracked(page))
 		error = make_shared_private(seg, page); /* without memory it stays UNMAPPED, which is as good */
 	else
 		error = stm_view_drop(&seg->view, page, page + 1);

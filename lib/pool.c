@@ -7,6 +7,8 @@
  *  2. Free chunks are bits in a map; a free chunk's stamp stands in its use word, and stays there
  *     as "since when" once it is used again. Runs of chunks are found first fit, from the lowest.
  *  3. Chunks past the top were never used; taking them makes the heap grow.
+ *     A region belongs to one kind of memory, so what is left of a region at the top is made free chunks when
+ *     the other kind needs new ones.
  *  4. When the heap is full, chunks that lie wholly in the queues become free chunks: that is how
  *     memory moves from class to class. It walks the whole pool, so it is the last resort.
  *
@@ -26,6 +28,9 @@
 struct stm_class stm_classes[STM_CLASSES];
 _Atomic uint64_t *stm_uses;
 size_t stm_uses_n;
+_Atomic uint8_t *stm_tracked_regions;
+
+#define REGION_CHUNKS (STM_REGION_PAGES * STM_PAGE / STM_HEAP_CHUNK)
 
 struct queue {
 	struct stm_batch *first, *last;
@@ -64,10 +69,10 @@ static void make_classes(void)
 {
 	for (unsigned int i = 0; i < STM_CLASSES; i++) {
 		struct stm_class *class = &stm_classes[i];
-		unsigned int step = i < 8 ? 0 : (i - 8) / 4;
+		unsigned int n = i % STM_SIZES, step = n < 8 ? 0 : (n - 8) / 4;
 		size_t room;
 
-		class->size = i < 8 ? (i + 1) * 16 : (5 + i % 4) << (5 + step);
+		class->size = n < 8 ? (n + 1) * 16 : (5 + n % 4) << (5 + step);
 		class->inverse = (uint32_t)(((uint64_t)1 << 32) / class->size) +
 				 !!(((uint64_t)1 << 32) % class->size);
 		room = STM_BATCH_BYTES / class->size;
@@ -82,7 +87,8 @@ int stm_pool_open(size_t heap_limit)
 	size_t words = (chunks + 63) / 64;
 	size_t bytes = words * sizeof(*pool.free_map) +
 		       chunks * (sizeof(*stm_uses) + sizeof(*pool.newest) +
-				 sizeof(*pool.span_pages) + sizeof(*pool.tally));
+				 sizeof(*pool.span_pages) + sizeof(*pool.tally)) +
+		       chunks / REGION_CHUNKS + 1;
 	uint8_t *tables = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -98,6 +104,7 @@ int stm_pool_open(size_t heap_limit)
 	pool.newest = (uint64_t *)(stm_uses + chunks);
 	pool.span_pages = (_Atomic uint32_t *)(pool.newest + chunks);
 	pool.tally = (uint32_t *)(pool.span_pages + chunks);
+	stm_tracked_regions = (_Atomic uint8_t *)(pool.tally + chunks);
 	pool.top = 1;                   /* above the roots */
 	stm_uses_n = chunks;
 	return 0;
@@ -124,6 +131,7 @@ void stm_pool_close(void)
 	pthread_mutex_destroy(&pool.lock);
 	memset(&pool, 0, sizeof(pool));
 	stm_uses = NULL;
+	stm_tracked_regions = NULL;
 	stm_uses_n = 0;
 }
 
@@ -143,6 +151,22 @@ static void set_use(size_t chunk, uint64_t position, unsigned int use)
 static bool is_free(size_t chunk)
 {
 	return pool.free_map[chunk / 64] >> (chunk % 64) & 1;
+}
+
+static bool is_tracked(size_t chunk)
+{
+	return atomic_load_explicit(&stm_tracked_regions[chunk / REGION_CHUNKS], memory_order_relaxed);
+}
+
+/* Chunks from the top up to @end come into use. */
+static void raise_top(size_t end, bool tracked)
+{
+	size_t region = (pool.top + REGION_CHUNKS - 1) / REGION_CHUNKS; /* the first that was never used */
+
+	/* Relaxed: who comes to use it has seen a commit, or taken the lock, since. */
+	for (; region * REGION_CHUNKS < end; region++)
+		atomic_store_explicit(&stm_tracked_regions[region], tracked, memory_order_relaxed);
+	pool.top = end;
 }
 
 static void chunk_free(size_t chunk, uint64_t stamp)
@@ -168,7 +192,7 @@ static void chunk_use(size_t chunk, unsigned int use)
  * the top begin: the run may go on above it. Sets *@later if chunks that do not fit yet would make
  * a run.
  */
-static size_t find_free(size_t n, uint64_t snapshot, bool *later)
+static size_t find_free(size_t n, bool tracked, uint64_t snapshot, bool *later)
 {
 	size_t run = 0, any = 0, chunk;
 
@@ -182,7 +206,7 @@ static size_t find_free(size_t n, uint64_t snapshot, bool *later)
 			chunk += 63;
 			continue;
 		}
-		any = is_free(chunk) ? any + 1 : 0;
+		any = is_free(chunk) && is_tracked(chunk) == tracked ? any + 1 : 0;
 		run = any && stm_stamp_fits(since(chunk), snapshot) ? run + 1 : 0;
 		if (run == n)
 			return chunk + 1 - n;
@@ -194,26 +218,50 @@ static size_t find_free(size_t n, uint64_t snapshot, bool *later)
 	return pool.top - run;
 }
 
+/* Does the heap reach to where chunk @end begins? */
+static bool heap_has(size_t end)
+{
+	return (end << STM_HEAP_CHUNK_SHIFT) <= atomic_load(&stm_global.heap_size);
+}
+
+/* If the top's region belongs to the other kind: where it ends. Else the top. */
+static size_t end_of_others(bool tracked)
+{
+	size_t end = (pool.top + REGION_CHUNKS - 1) / REGION_CHUNKS * REGION_CHUNKS;
+
+	if (end == pool.top || is_tracked(pool.top) == tracked)
+		return pool.top;
+	return end < stm_uses_n ? end : stm_uses_n;
+}
+
 /* Take @n chunks in a row. The lock is dropped while the heap grows. */
-static int take_chunks(size_t n, uint64_t snapshot, size_t *first)
+static int take_chunks(size_t n, bool tracked, uint64_t snapshot, size_t *first)
 {
 	for (;;) {
 		bool later = false;
-		size_t chunk = find_free(n, snapshot, &later), end = chunk + n;
-		size_t bytes = end << STM_HEAP_CHUNK_SHIFT;
+		size_t chunk = find_free(n, tracked, snapshot, &later), end = chunk + n, others;
 		int err = -ENOMEM;
 
-		if (end <= pool.top || (end <= stm_uses_n &&
-					bytes <= atomic_load(&stm_global.heap_size))) {
-			if (end > pool.top)
-				pool.top = end;
+		if (end <= pool.top) {
 			*first = chunk;
 			return 0;
 		}
-		if (end <= stm_uses_n) {
+		others = end_of_others(tracked);
+		if (others > pool.top)
+			end = others;
+		if (end <= stm_uses_n && !heap_has(end)) {
 			unlock();
-			err = stm_heap_grow(bytes);
+			err = stm_heap_grow(end << STM_HEAP_CHUNK_SHIFT);
 			lock();
+		} else if (others > pool.top) {
+			for (size_t rest = pool.top; rest < others; rest++)
+				chunk_free(rest, 0);
+			raise_top(others, !tracked);
+			continue;
+		} else if (end <= stm_uses_n) {
+			raise_top(end, tracked);
+			*first = chunk;
+			return 0;
 		}
 		if (err)
 			return later ? -EAGAIN : -ENOMEM;
@@ -265,7 +313,7 @@ int stm_pool_supply(unsigned int class, uint64_t snapshot, struct stm_batch **ba
 	} else {
 		size_t chunk;
 
-		err = take_chunks(1, snapshot, &chunk);
+		err = take_chunks(1, stm_class_is_tracked(class), snapshot, &chunk);
 		if (!err) {
 			chunk_use(chunk, STM_USE_BLOCKS + class);
 			bump->next = (uint64_t)chunk << STM_HEAP_CHUNK_SHIFT;
@@ -334,12 +382,12 @@ static size_t chunks_of(size_t bytes)
 	return (bytes + STM_HEAP_CHUNK - 1) >> STM_HEAP_CHUNK_SHIFT;
 }
 
-int stm_pool_span(size_t bytes, uint64_t snapshot, uint64_t *offset)
+int stm_pool_span(size_t bytes, bool tracked, uint64_t snapshot, uint64_t *offset)
 {
 	size_t n = chunks_of(bytes), first;
 
 	lock();
-	int err = take_chunks(n, snapshot, &first);
+	int err = take_chunks(n, tracked, snapshot, &first);
 
 	if (!err) {
 		/* Between the use words of the old span and of the new one: see stm_span_size(). */

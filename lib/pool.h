@@ -6,6 +6,9 @@
  * span (one large block of whole chunks), or is free. The first chunk holds the root slots and
  * nothing else.
  *
+ * A region of 2 MiB is for tracked memory, or for the other kind, from its first use on and for ever: clusters of
+ * pages do not cross regions, so a page of either kind is never mapped as one of the other.
+ *
  * Memory that leaves a segment carries a stamp: the position at which it is known to be free. It
  * goes only to a transaction whose snapshot is at or past the stamp, because an older snapshot may
  * still reach the old contents through its pointers.
@@ -23,8 +26,9 @@
 #define STM_HEAP_CHUNK_SHIFT 16
 #define STM_HEAP_CHUNK ((size_t)1 << STM_HEAP_CHUNK_SHIFT)
 
-/* Multiples of 16 up to 128, then four steps for each doubling. */
-#define STM_CLASSES 40u
+/* Multiples of 16 up to 128, then four steps for each doubling; and the same sizes of tracked memory. */
+#define STM_SIZES 40u
+#define STM_CLASSES (2 * STM_SIZES)
 #define STM_BLOCK_MAX ((size_t)32 << 10) /* larger blocks are spans */
 
 #define STM_SPAN_PAGE ((size_t)4096)     /* spans are as large as their pages, not their chunks */
@@ -42,6 +46,12 @@ struct stm_class {
 
 extern struct stm_class stm_classes[STM_CLASSES];
 
+static inline bool stm_class_is_tracked(unsigned int class)
+{
+	return class >= STM_SIZES;
+}
+
+/* The class of blocks that are not tracked. */
 static inline unsigned int stm_class_of(size_t size)
 {
 	if (size <= 128)
@@ -90,6 +100,9 @@ enum stm_use {
 extern _Atomic uint64_t *stm_uses;
 extern size_t stm_uses_n;
 
+/* By region: is it for tracked memory? */
+extern _Atomic uint8_t *stm_tracked_regions;
+
 static inline uint64_t stm_use_word(uint64_t since, unsigned int use)
 {
 	return since << 8 | use;
@@ -126,7 +139,7 @@ void stm_pool_put(unsigned int class, struct stm_batch *batch, uint64_t stamp);
 struct stm_batch *stm_pool_empty(unsigned int class);
 
 /* Get, and give back, a span of @bytes; @offset is where in the heap. */
-int stm_pool_span(size_t bytes, uint64_t snapshot, uint64_t *offset);
+int stm_pool_span(size_t bytes, bool tracked, uint64_t snapshot, uint64_t *offset);
 void stm_pool_unspan(uint64_t offset, uint64_t stamp);
 size_t stm_span_size(uint64_t offset);
 

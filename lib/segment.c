@@ -47,6 +47,7 @@ static void free_segment(struct stm_seg *seg)
 	stm_entry_close(seg);
 	stm_actions_close(seg);
 	stm_blocks_close(seg);
+	stm_track_close(seg);
 	stm_view_close(&seg->view);
 	munmap(seg->start, RESERVATION); /* the segment with it */
 }
@@ -142,6 +143,7 @@ static void part(struct stm_seg *seg)
 	pthread_mutex_lock(&stm_global.fold_lock);
 	if (stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view)))
 		stm_die("madvise(MADV_DONTNEED): cannot empty the view of a thread that detaches");
+	stm_track_forget(seg);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->attached, false, memory_order_release);
 	pthread_mutex_unlock(&stm_global.fold_lock);

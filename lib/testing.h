@@ -63,6 +63,9 @@ enum stm_mutant {
 	STM_MUTANT_SHORT_MARKERS,       /* a marker range short by one granule */
 	STM_MUTANT_NO_PIN,              /* replay without a pin */
 	STM_MUTANT_PACK_EARLY,          /* the packed mark is stored before the bytes */
+	STM_MUTANT_TRACK_NO_MARKS,      /* tracked pages that are mapped still do not count as read */
+	STM_MUTANT_TRACK_NO_DIFF,       /* what was changed in tracked memory is not logged */
+	STM_MUTANT_TRACK_NO_UNDO,       /* abort leaves tracked memory as it is */
 	STM_MUTANTS
 };
 

@@ -67,6 +67,8 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 
 	/* A fold that is due stays due. */
 	undo(seg);
+	if (attention & STM_ATTEND_TRACKED)
+		stm_track_aborted(seg);
 	if (attention & STM_ATTEND_PENDING)
 		stm_empty_pending(seg);
 	if (attention & STM_ATTEND_BLOCKS)
@@ -120,6 +122,8 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 	if (heed & STM_HEED_OUTCOME)
 		seg->outcome = 0;
 	seg->heed &= ~(STM_HEED_VERSIONS | STM_HEED_OUTCOME);
+	if (heed & STM_HEED_TRACKED)
+		stm_track_begin(seg); /* last: it marks pages as read, at this snapshot, by this version */
 	return 1;
 }
 
@@ -217,9 +221,12 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 
 static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 {
-	if (unlikely(seg->attention >= STM_ATTEND_NESTED)) {
-		seg->attention -= STM_ATTEND_NESTED;
-		return;
+	if (unlikely(seg->attention >= STM_ATTEND_TRACKED)) {
+		if (seg->attention >= STM_ATTEND_NESTED) {
+			seg->attention -= STM_ATTEND_NESTED;
+			return;
+		}
+		stm_track_commit(seg);
 	}
 	if (seg->runs) {
 		if (unlikely(!stm_publish(seg)))

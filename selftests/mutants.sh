@@ -27,6 +27,9 @@ UNDO_ORDER          mutant_view_test   view.actions_are_undone_newest_first
 SHORT_MARKERS       mutant_view_test   view.the_last_granule_of_a_range_is_written
 NO_PIN              mutant_log_test    log.a_fault_keeps_what_it_replays
 PACK_EARLY          mutant_log_test    log.an_entry_half_packed_is_read_whole
+TRACK_NO_MARKS      tracked_test       tracked.a_page_mapped_before_conflicts
+TRACK_NO_DIFF       tracked_test       tracked.a_store_without_a_fault_is_committed
+TRACK_NO_UNDO       tracked_test       tracked.a_store_without_a_fault_is_undone
 '
 
 log=$(mktemp -d) || exit 1

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "steps.h"
 
@@ -22,6 +23,12 @@ static int run_steps(void *arg)
 			break;
 		case STEP_WRITE:
 			STM_SET(*step->word, step->value);
+			break;
+		case STEP_LOAD:
+			step->value = *(volatile uint64_t STM *)step->word;
+			break;
+		case STEP_STORE:
+			*(volatile uint64_t STM *)step->word = step->value;
 			break;
 		case STEP_STOP:
 			stop_here(step->stop);
@@ -62,6 +69,7 @@ void script_run(struct actor *actor, struct script *script)
 
 struct area {
 	size_t pages;
+	bool tracked;
 	word_t words;
 };
 
@@ -72,8 +80,13 @@ static int make_area(void *arg)
 	/*
 	 * Small ones share a chunk with others: have at least a chunk, and a page on either side.
 	 */
-	area->words = stm_zalloc((area->pages + 32) * STM_PAGE);
-	return !area->words;
+	size_t bytes = (area->pages + 32) * STM_PAGE;
+
+	area->words = area->tracked ? stm_alloc_tracked(bytes) : stm_alloc(bytes);
+	if (!area->words)
+		return 1;
+	memset(stm_local(area->words), 0, bytes);
+	return 0;
 }
 
 static void make_area_job(void *arg)
@@ -84,15 +97,24 @@ static void make_area_job(void *arg)
 	}
 }
 
-word_t words_new(size_t pages)
+static word_t new_area(struct area area)
 {
-	struct area area = { .pages = pages };
 	struct actor maker;
 
 	actor_start(&maker);
 	actor_run(&maker, make_area_job, &area);
 	actor_end(&maker);
 	return word_at(area.words, 16, 0);
+}
+
+word_t words_new(size_t pages)
+{
+	return new_area((struct area){ .pages = pages });
+}
+
+word_t tracked_words_new(size_t pages)
+{
+	return new_area((struct area){ .pages = pages, .tracked = true });
 }
 
 void set_word(struct actor *actor, word_t word, uint64_t value)

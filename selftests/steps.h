@@ -19,7 +19,7 @@
 
 typedef uint64_t STM *word_t;
 
-enum step_kind { STEP_READ, STEP_WRITE, STEP_STOP, STEP_INEVITABLE, STEP_CANCEL, STEP_VALIDATE };
+enum step_kind { STEP_READ, STEP_WRITE, STEP_LOAD, STEP_STORE, STEP_STOP, STEP_INEVITABLE, STEP_CANCEL, STEP_VALIDATE };
 
 struct step {
 	enum step_kind kind;
@@ -39,6 +39,9 @@ struct script {
 
 #define READ(w) { .kind = STEP_READ, .word = (w) }
 #define WRITE(w, v) { .kind = STEP_WRITE, .word = (w), .value = (v) }
+/* Without a barrier: for tracked memory. */
+#define LOAD(w) { .kind = STEP_LOAD, .word = (w) }
+#define STORE(w, v) { .kind = STEP_STORE, .word = (w), .value = (v) }
 #define STOP(s) { .kind = STEP_STOP, .stop = (s) }
 #define INEVITABLE { .kind = STEP_INEVITABLE }
 #define CANCEL(c) { .kind = STEP_CANCEL, .value = (c) }
@@ -54,6 +57,7 @@ void script_run(struct actor *actor, struct script *script);
 
 /* Zeroed pages that no view maps; pages before and behind them are not used. */
 word_t words_new(size_t pages);
+word_t tracked_words_new(size_t pages);
 
 static inline word_t word_at(word_t words, size_t page, size_t i)
 {

@@ -395,6 +395,15 @@ void STM *stm_alloc(size_t size);
 void STM *stm_zalloc(size_t size);
 
 /*
+ * stm_alloc_tracked - like stm_alloc, but memory that needs no barriers at all: for code that knows nothing of
+ * transactions. Which of its pages a transaction reads and writes is found by page faults; commit compares.
+ *
+ * Whole pages conflict. Meant for transactions of milliseconds; takes the heap in pieces of 2 MiB. Ordinary
+ * pointers stored in it (see stm_local()) are valid in the thread that stored them only. stm_realloc() keeps the kind.
+ */
+void STM *stm_alloc_tracked(size_t size);
+
+/*
  * stm_realloc - a block of @size bytes with the old contents as far as they fit; @p may be NULL. The old block
  * is freed, or is what is returned. In a transaction only. NULL with errno ENOMEM: @p is untouched.
  */

@@ -76,6 +76,12 @@ static inline void *stm_local(const volatile void STM *p)
 {
 	return (void *)(STM_HOT_FIELD(segment) + (uintptr_t)p);
 }
+
+/* stm_from_local - the opposite: the STM pointer for an address in the calling thread's view. */
+static inline void STM *stm_from_local(const void *p)
+{
+	return (void STM *)((uintptr_t)p - STM_HOT_FIELD(segment));
+}
 #endif
 
 #endif

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT
+/*
+ * track.c - memory without barriers: which pages of it a transaction uses is found by page faults.
+ *
+ *   1. A tracked page that a view maps is on the segment's list, and counts as read: all its read markers are set, when
+ *      a fault maps it, or at begin if it is mapped already.
+ *   2. One that is writable has a pre-image. Commit compares the two and logs the granules that differ, unless they are
+ *      logged already; abort puts the pre-image back.
+ *   3. Pages stay mapped from one transaction to the next, which is presumed to use them again: to mark and to copy
+ *      a page costs a fiftieth of a fault. So a presumption that is not confirmed, by a fault or by bytes that
+ *      changed, is given up when holding it has cost about as much as a fault. It may also be the reason of a
+ *      conflict: a transaction that fails twice starts with no page mapped, and presumes nothing.
+ *
+ * Foreign commits meet the pages of the list as any others: at begin, before they are marked. Later ones would be conflicts.
+ * The fault handler comes here: no malloc, no locks.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+#include "pool.h"
+
+#define HELD_UNUSED 32u                 /* transactions for which a page is held that none was seen to use */
+#define PRESUMES_ATTEMPTS 2u            /* failed attempts after which nothing is presumed */
+#define IMAGES_STEP ((size_t)256)       /* pre-images that become usable at once: 1 MiB */
+#define IMAGES_KEPT ((size_t)1024)      /* whose memory is kept when the list is emptied */
+
+/* Pages on the list, by place. Lies in a reservation of its own, like its arrays. */
+struct stm_tracked {
+	size_t reserved;                /* bytes of all of it */
+	uint32_t n, usable;             /* pages on the list; pre-images that may be written */
+	bool used;                      /* this transaction was seen to use one */
+	unsigned int unused;            /* transactions before that were not */
+	uint32_t *place;                /* by page: place on the list, from 1 on; 0: it is not there */
+	uint32_t *page;                 /* by place, from 0 on */
+	bool *has_image;
+	uint8_t (*image)[STM_PAGE];
+};
+
+bool stm_page_is_tracked(size_t page)
+{
+	size_t region = page / STM_REGION_PAGES;
+
+	/* Relaxed: it was stored before any pointer to such memory was committed. */
+	return atomic_load_explicit(&stm_tracked_regions[region], memory_order_relaxed);
+}
+
+/* ---- the list's memory ---- */
+
+static size_t whole_pages(size_t bytes)
+{
+	return (bytes + STM_PAGE - 1) / STM_PAGE * STM_PAGE;
+}
+
+static void no_memory(void) __attribute__((__noreturn__, __cold__));
+static void no_memory(void)
+{
+	stm_die("page tracking: no memory to keep a page as it was (ENOMEM): use less tracked memory in one transaction, or raise the limit");
+}
+
+static struct stm_tracked *make(struct stm_seg *seg)
+{
+	size_t pages = stm_global.heap_limit / STM_PAGE;
+	size_t words = whole_pages(pages * sizeof(uint32_t)), flags = whole_pages(pages * sizeof(bool));
+	size_t tables = STM_PAGE + 2 * words + flags;
+	uint8_t *start = stm_reserve(tables + pages * STM_PAGE);
+	struct stm_tracked *t = (struct stm_tracked *)start;
+
+	if (!start || stm_make_usable(start, tables))
+		no_memory();
+	t->reserved = tables + pages * STM_PAGE;
+	t->place = (uint32_t *)(start + STM_PAGE);
+	t->page = (uint32_t *)(start + STM_PAGE + words);
+	t->has_image = (bool *)(start + STM_PAGE + 2 * words);
+	t->image = (uint8_t (*)[STM_PAGE])(start + tables);
+	seg->tracked = t;
+	return t;
+}
+
+void stm_track_close(struct stm_seg *seg)
+{
+	if (seg->tracked)
+		munmap(seg->tracked, seg->tracked->reserved);
+	seg->tracked = NULL;
+}
+
+static void keep_image(struct stm_seg *seg, struct stm_tracked *t, uint32_t place)
+{
+	if (place >= t->usable) {
+		size_t left = stm_global.heap_limit / STM_PAGE - t->usable;
+		size_t step = left < IMAGES_STEP ? left : IMAGES_STEP;
+
+		if (stm_make_usable(t->image[t->usable], step * STM_PAGE))
+			no_memory();
+		t->usable += (uint32_t)step;
+	}
+	memcpy(t->image[place], seg->view.heap + t->page[place] * STM_PAGE, STM_PAGE);
+	t->has_image[place] = true;
+}
+
+/* ---- in a transaction ---- */
+
+static void count_as_read(struct stm_seg *seg, size_t page)
+{
+	stm_set_markers(seg->read_markers + page * STM_PAGE_GRANULES, STM_PAGE_GRANULES, seg->version);
+}
+
+void stm_track(struct stm_seg *seg, size_t first, size_t last)
+{
+	struct stm_tracked *t = seg->tracked ? seg->tracked : make(seg);
+
+	for (size_t page = first; page < last; page++) {
+		if (seg->view.state[page] == STM_PAGE_UNMAPPED)
+			continue;
+		if (!t->place[page]) {
+			t->page[t->n] = (uint32_t)page;
+			t->has_image[t->n] = false;
+			t->place[page] = ++t->n;
+			count_as_read(seg, page);
+		}
+		if (seg->view.state[page] == STM_PAGE_PRIVATE && !t->has_image[t->place[page] - 1])
+			keep_image(seg, t, t->place[page] - 1);
+	}
+	t->used = true;
+	seg->attention |= STM_ATTEND_TRACKED;
+	seg->heed |= STM_HEED_TRACKED;
+}
+
+/* The granules of the page that differ from its pre-image, and are not logged. */
+static void log_changes(struct stm_seg *seg, size_t page, const uint8_t *image)
+{
+	size_t first = page * STM_PAGE_GRANULES, end = first + STM_PAGE_GRANULES, count = 0;
+	const uint8_t *now = seg->view.heap + page * STM_PAGE;
+
+	for (size_t granule = first; granule <= end; granule++) {
+		size_t at = (granule - first) * STM_GRANULE;
+
+		if (granule < end && memcmp(now + at, image + at, STM_GRANULE) &&
+		    seg->write_markers[granule] != seg->version) {
+			count++;
+		} else if (count) {
+			stm_log_change(seg, granule - count, count, image + at - count * STM_GRANULE);
+			count = 0;
+		}
+	}
+}
+
+void stm_track_commit(struct stm_seg *seg)
+{
+	struct stm_tracked *t = seg->tracked;
+
+	for (uint32_t place = 0; place < t->n; place++) {
+		size_t page = t->page[place];
+
+		if (!t->has_image[place] || !memcmp(seg->view.heap + page * STM_PAGE, t->image[place], STM_PAGE))
+			continue;
+		t->used = true;
+		if (!STM_MUTATED(TRACK_NO_DIFF))
+			log_changes(seg, page, t->image[place]);
+	}
+}
+
+void stm_track_aborted(struct stm_seg *seg)
+{
+	const struct stm_tracked *t = seg->tracked;
+
+	for (uint32_t place = 0; place < t->n; place++)
+		if (t->has_image[place] && !STM_MUTATED(TRACK_NO_UNDO))
+			memcpy(seg->view.heap + t->page[place] * STM_PAGE, t->image[place], STM_PAGE);
+}
+
+/* ---- between transactions ---- */
+
+void stm_track_forget(struct stm_seg *seg)
+{
+	struct stm_tracked *t = seg->tracked;
+
+	seg->heed &= ~STM_HEED_TRACKED;
+	if (!t)
+		return;
+	for (uint32_t place = 0; place < t->n; place++)
+		t->place[t->page[place]] = 0;
+	if (t->n > IMAGES_KEPT)
+		stm_empty(t->image, t->usable * STM_PAGE);
+	t->n = 0;
+	t->unused = 0;
+}
+
+/* Regions of tracked memory hold nothing else, so one call may empty several. */
+static void unmap_all(struct stm_seg *seg)
+{
+	const struct stm_tracked *t = seg->tracked;
+	size_t low = SIZE_MAX, high = 0, first = 0, last = 0;
+
+	for (uint32_t place = 0; place < t->n; place++) {
+		size_t region = t->page[place] / STM_REGION_PAGES;
+
+		low = region < low ? region : low;
+		high = region >= high ? region + 1 : high;
+	}
+	for (size_t region = low; region <= high; region++) {
+		bool mapped = region < high && stm_page_is_tracked(region * STM_REGION_PAGES) &&
+			      stm_view_has_region(&seg->view, (unsigned int)region);
+
+		if (mapped) {
+			first = last ? first : region;
+			last = region + 1;
+		} else if (last) {
+			size_t end = last * STM_REGION_PAGES, pages = stm_view_pages(&seg->view);
+
+			if (stm_view_drop(&seg->view, first * STM_REGION_PAGES, end < pages ? end : pages))
+				stm_die("madvise(MADV_DONTNEED): cannot take tracked pages out of a view");
+			last = 0;
+		}
+	}
+}
+
+void stm_track_begin(struct stm_seg *seg)
+{
+	struct stm_tracked *t = seg->tracked;
+	uint32_t n = 0;
+
+	t->unused = t->used ? 0 : t->unused + 1;
+	t->used = false;
+	if (t->unused >= HELD_UNUSED || seg->attempt >= PRESUMES_ATTEMPTS || seg->attempt >= stm_global.attempts_limit) {
+		unmap_all(seg);
+		stm_track_forget(seg);
+		return;
+	}
+	for (uint32_t place = 0; place < t->n; place++) {
+		uint32_t page = t->page[place];
+
+		if (seg->view.state[page] == STM_PAGE_UNMAPPED) { /* dropped by a foreign commit, or a helper */
+			t->place[page] = 0;
+			continue;
+		}
+		t->page[n] = page;
+		t->place[page] = n + 1;
+		t->has_image[n] = false;
+		if (!STM_MUTATED(TRACK_NO_MARKS))
+			count_as_read(seg, page);
+		if (seg->view.state[page] == STM_PAGE_PRIVATE)
+			keep_image(seg, t, n);
+		n++;
+	}
+	t->n = n;
+	if (n)
+		seg->attention |= STM_ATTEND_TRACKED;
+	else
+		seg->heed &= ~STM_HEED_TRACKED;
+}
