@@ -139,7 +139,7 @@ static void serve(struct stm_seg *seg)
 	} else {
 		seg->idle_visits++;
 	}
-	if (seg->idle_visits >= PARK_VISITS && !stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view))) {
+	if (seg->idle_visits >= PARK_VISITS && !stm_pages_drop_all(seg)) {
 		atomic_fetch_add_explicit(&stm_global.parks, 1, memory_order_relaxed);
 		atomic_store_explicit(&seg->taken, STM_PARKED, memory_order_release);
 		return;

@@ -105,6 +105,7 @@ static int read_options(const struct stm_options *given)
 	stm_global.cluster_max = o.cluster_max;
 	stm_global.attempts_limit = o.attempts;
 	stm_global.log_limit = o.log_limit;
+	stm_global.engine = o.engine;
 	return 0;
 }
 
@@ -127,7 +128,7 @@ static int open_all(void)
 	int error = register_membarrier();
 
 	if (!error)
-		error = stm_engine_open(stm_resolve_fault);
+		error = stm_engine_open(stm_global.engine, stm_resolve_fault);
 	if (error)
 		return error;
 	error = stm_heap_open();

@@ -250,6 +250,7 @@ struct stm_global {
 	bool shares_hot_pages;          /* tests': sharing depends on no clock */
 	unsigned int segments_limit, attempts_limit;
 	size_t log_limit;
+	const char *engine;             /* asked for, or NULL; while stm_init() runs */
 
 	_Atomic size_t heap_size;       /* bytes that exist; grows under the grow lock */
 	struct stm_seg *segments[STM_SEGMENTS_LIMIT]; /* appended under the grow lock */
@@ -333,6 +334,9 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position);
 bool stm_resolve_fault(const struct stm_fault *fault);
 bool stm_page_make_private(struct stm_seg *seg, size_t page); /* false: no memory */
 void stm_page_apply(struct stm_seg *seg, size_t page);  /* before an after-image goes to a SHARED page */
+bool stm_page_was_stored(struct stm_seg *seg, size_t page); /* the same for one; whether it was */
+void stm_pages_collect(struct stm_seg *seg);    /* SHARED pages that were stored to without a fault become PRIVATE */
+int stm_pages_drop_all(struct stm_seg *seg);    /* any to UNMAPPED: 0 or -errno */
 int stm_pages_prefault(struct stm_seg *seg, size_t first, size_t last);
 uint32_t stm_tick(void);                /* the time, in ticks */
 

@@ -13,6 +13,7 @@
  * A SHARED page needs no replay: no entry below the snapshot touches it, and fold stays below the snapshot.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -119,6 +120,20 @@ static void find_touched(const struct stm_seg *seg, uint64_t pin, size_t first, 
 	}
 }
 
+/* Granules [from, to) of it, page by page. */
+static void write_piece(struct stm_view *view, const struct stm_piece *piece, size_t from, size_t to)
+{
+	while (from < to) {
+		size_t page = from / STM_PAGE_GRANULES;
+		size_t stop = (page + 1) * STM_PAGE_GRANULES;
+
+		stop = stop < to ? stop : to;
+		stm_copy_granules(stm_view_contents(view, page) + from % STM_PAGE_GRANULES * STM_GRANULE,
+				  piece->bytes + (from - piece->granule) * STM_GRANULE, stop - from);
+		from = stop;
+	}
+}
+
 static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
 {
 	struct walk walk = { seg, stm_slot_at(pin), pin, first, last };
@@ -133,9 +148,7 @@ static void replay(struct stm_seg *seg, uint64_t pin, size_t first, size_t last)
 
 		while (stm_next_piece(&reader, &piece))
 			if (clip(&piece, first, last, &from, &to))
-				stm_copy_granules(seg->view.heap + from * STM_GRANULE,
-						  piece.bytes + (from - piece.granule) * STM_GRANULE,
-						  to - from);
+				write_piece(&seg->view, &piece, from, to);
 	}
 }
 
@@ -263,6 +276,38 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 }
 
 /*
+ * Pages that were stored to without a fault are as private as others, and hold what was stored. Who is about to drop
+ * SHARED pages must know, and who is about to drop all of them counts them at least. Whether there were any.
+ */
+static bool collect(struct stm_seg *seg, size_t first, size_t last)
+{
+	size_t n = STM_MUTATED(NO_COLLECT) ? 0 : stm_view_collect(&seg->view, first, last);
+
+	seg->faults[STM_FAULT_PROTECT] += n;
+	return n;
+}
+
+bool stm_page_was_stored(struct stm_seg *seg, size_t page)
+{
+	return collect(seg, page, page + 1);
+}
+
+void stm_pages_collect(struct stm_seg *seg)
+{
+	size_t pages = stm_view_pages(&seg->view);
+
+	for (size_t first = 0; first < pages && seg->view.shared; first += STM_REGION_PAGES)
+		if (stm_view_has_region(&seg->view, (unsigned int)(first / STM_REGION_PAGES)))
+			collect(seg, first, pages - first < STM_REGION_PAGES ? pages : first + STM_REGION_PAGES);
+}
+
+int stm_pages_drop_all(struct stm_seg *seg)
+{
+	stm_pages_collect(seg);
+	return stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view));
+}
+
+/*
  * SHARED pages become PRIVATE. Needs no replay, and takes SHARED neighbours only: an UNMAPPED one has missed the
  * entries that were skipped since, while the snapshot published may already be past them.
  */
@@ -272,6 +317,11 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	int error;
 
 	cluster_at(seg, page, STM_PAGE_SHARED, true, &first, &last);
+	if (unlikely(collect(seg, first, last))) {
+		if (seg->view.state[page] == STM_PAGE_PRIVATE)
+			return 0;
+		cluster_of(seg, page, STM_PAGE_SHARED, last - first, &first, &last);
+	}
 	error = stm_view_drop(&seg->view, first, last);
 	STM_POINT(DROPPED);
 	if (!error)
@@ -307,10 +357,11 @@ static bool used_recently(const struct stm_seg *seg, size_t page)
 
 void stm_page_apply(struct stm_seg *seg, size_t page)
 {
-	int error;
+	int error = 0;
 
-	/* Tracked pages are marked whether they are used or not. */
-	if (used_recently(seg, page) && !stm_page_is_tracked(page))
+	if (unlikely(collect(seg, page, page + 1)))
+		;
+	else if (used_recently(seg, page) && !stm_page_is_tracked(page)) /* tracked ones are marked, used or not */
 		error = make_shared_private(seg, page); /* without memory it stays UNMAPPED, which is as good */
 	else
 		error = stm_view_drop(&seg->view, page, page + 1);
@@ -405,9 +456,21 @@ static bool is_stm_pointer(uintptr_t address)
 	       address - STM_WRITE_MARKERS - STM_HEAP / 4 < limit / 4;
 }
 
+/* " in system call 1", if that is so. */
+static const char *inside(const struct stm_fault *fault, char call[32])
+{
+	int number = stm_fault_system_call(fault);
+
+	call[0] = 0;
+	if (number >= 0)
+		snprintf(call, 32, " in system call %d", number);
+	return call;
+}
+
 bool stm_resolve_fault(const struct stm_fault *fault)
 {
 	const char *verb = fault->write ? "write" : "read";
+	char call[32];
 	size_t offset, page;
 	struct stm_seg *seg = segment_at(fault->address, &offset);
 	uint8_t *state;
@@ -429,9 +492,10 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 		return false;
 	}
 	if (!own)
-		stm_die("%s of heap address %#zx: %s", verb, offset, why_not_here());
+		stm_die("%s of heap address %#zx%s: %s", verb, offset, inside(fault, call), why_not_here());
 	if (!stm_in_tx(seg))
-		stm_die("%s of heap address %#zx outside a transaction: use STM_ATOMIC or stm_atomic()", verb, offset);
+		stm_die("%s of heap address %#zx%s outside a transaction: use STM_ATOMIC or stm_atomic()", verb, offset,
+			inside(fault, call));
 
 	state = &seg->view.state[page];
 	if (*state == STM_PAGE_UNMAPPED) {

@@ -141,7 +141,7 @@ static void part(struct stm_seg *seg)
 	stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
 	stm_blocks_detach(seg);
 	pthread_mutex_lock(&stm_global.fold_lock);
-	if (stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view)))
+	if (stm_pages_drop_all(seg))
 		stm_die("madvise(MADV_DONTNEED): cannot empty the view of a thread that detaches");
 	stm_track_forget(seg);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);

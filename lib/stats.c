@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine.h"
 #include "entry.h"
 #include "internal.h"
 
@@ -66,15 +67,21 @@ static uint64_t find_tail(void)
 int stm_stats(struct stm_stats *stats, size_t size)
 {
 	struct stm_stats all = { .commits = 0 };
+	struct stm_engine_facts facts;
 
 	stm_stop_if_forked("stm_stats");
 	if (!stats || !size)
 		return -EINVAL;
 	if (!stm_global.ready)
 		return -ENXIO;
+	facts = stm_engine_facts();
 	for (unsigned int i = 0; i < stm_global.segments_n; i++)
 		add_segment(&all, stm_global.segments[i]);
 	all.log_bytes += stm_log_bytes();
+	all.engine = facts.name;
+	all.engine_why = facts.why;
+	all.engine_opened = facts.opened;
+	all.engine_in_calls = facts.in_system_calls;
 	all.log_held_by = atomic_load_explicit(&stm_global.log_held_by, memory_order_relaxed);
 	all.committed = find_tail();
 	all.folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
@@ -136,6 +143,8 @@ const char *stm_strerror(int error)
 		return "a value that the call does not take";
 	case ENOMEM:
 		return "no memory: the heap is full, or the system has none to give";
+	case EOPNOTSUPP:
+		return "this kernel, or what this process may do, is not enough for what was asked";
 	case ENOSYS:
 		return "this kernel lacks a system call that the library needs";
 	default: {

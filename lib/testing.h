@@ -66,6 +66,8 @@ enum stm_mutant {
 	STM_MUTANT_TRACK_NO_MARKS,      /* tracked pages that are mapped still do not count as read */
 	STM_MUTANT_TRACK_NO_DIFF,       /* what was changed in tracked memory is not logged */
 	STM_MUTANT_TRACK_NO_UNDO,       /* abort leaves tracked memory as it is */
+	STM_MUTANT_NO_WAKE,             /* a fault on a page that is there wakes nobody */
+	STM_MUTANT_NO_COLLECT,          /* stores that made no fault are not looked for */
 	STM_MUTANTS
 };
 

@@ -4,7 +4,8 @@
  *
  *   1. A tracked page that a view maps is on the segment's list, and counts as read: all its read markers are set, when
  *      a fault maps it, or at begin if it is mapped already.
- *   2. One that is writable has a pre-image. Commit compares the two and logs the granules that differ, unless they are
+ *   2. One that is PRIVATE has a pre-image; that of a SHARED one is the base's page, which does not change before the
+ *      snapshot moves on. Commit compares the two and logs the granules that differ, unless they are
  *      logged already; abort puts the pre-image back.
  *   3. Pages stay mapped from one transaction to the next, which is presumed to use them again: to mark and to copy
  *      a page costs a fiftieth of a fault. So a presumption that is not confirmed, by a fault or by bytes that
@@ -95,7 +96,7 @@ static void keep_image(struct stm_seg *seg, struct stm_tracked *t, uint32_t plac
 			no_memory();
 		t->usable += (uint32_t)step;
 	}
-	memcpy(t->image[place], seg->view.heap + t->page[place] * STM_PAGE, STM_PAGE);
+	memcpy(t->image[place], stm_view_contents(&seg->view, t->page[place]), STM_PAGE);
 	t->has_image[place] = true;
 }
 
@@ -127,6 +128,28 @@ void stm_track(struct stm_seg *seg, size_t first, size_t last)
 	seg->heed |= STM_HEED_TRACKED;
 }
 
+/* What the page was when the transaction began, if it may have been stored to; else NULL. */
+static const uint8_t *image_of(const struct stm_seg *seg, const struct stm_tracked *t, uint32_t place)
+{
+	size_t page = t->page[place];
+
+	if (t->has_image[place])
+		return t->image[place];
+	if (seg->view.state[page] == STM_PAGE_SHARED && !stm_view_hides_stores())
+		return NULL;
+	return seg->view.base + page * STM_PAGE;
+}
+
+/* Did the transaction change the page? If so it is PRIVATE from here on. */
+static bool has_changed(struct stm_seg *seg, size_t page, const uint8_t *image)
+{
+	if (!image || !memcmp(seg->view.heap + page * STM_PAGE, image, STM_PAGE))
+		return false;
+	if (seg->view.state[page] == STM_PAGE_SHARED)
+		stm_page_was_stored(seg, page);
+	return true;
+}
+
 /* The granules of the page that differ from its pre-image, and are not logged. */
 static void log_changes(struct stm_seg *seg, size_t page, const uint8_t *image)
 {
@@ -151,13 +174,13 @@ void stm_track_commit(struct stm_seg *seg)
 	struct stm_tracked *t = seg->tracked;
 
 	for (uint32_t place = 0; place < t->n; place++) {
-		size_t page = t->page[place];
+		const uint8_t *image = image_of(seg, t, place);
 
-		if (!t->has_image[place] || !memcmp(seg->view.heap + page * STM_PAGE, t->image[place], STM_PAGE))
+		if (!has_changed(seg, t->page[place], image))
 			continue;
 		t->used = true;
 		if (!STM_MUTATED(TRACK_NO_DIFF))
-			log_changes(seg, page, t->image[place]);
+			log_changes(seg, t->page[place], image);
 	}
 }
 
@@ -165,9 +188,12 @@ void stm_track_aborted(struct stm_seg *seg)
 {
 	const struct stm_tracked *t = seg->tracked;
 
-	for (uint32_t place = 0; place < t->n; place++)
-		if (t->has_image[place] && !STM_MUTATED(TRACK_NO_UNDO))
-			memcpy(seg->view.heap + t->page[place] * STM_PAGE, t->image[place], STM_PAGE);
+	for (uint32_t place = 0; place < t->n; place++) {
+		const uint8_t *image = image_of(seg, t, place);
+
+		if (has_changed(seg, t->page[place], image) && !STM_MUTATED(TRACK_NO_UNDO))
+			memcpy(seg->view.heap + t->page[place] * STM_PAGE, image, STM_PAGE);
+	}
 }
 
 /* ---- between transactions ---- */

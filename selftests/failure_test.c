@@ -74,7 +74,7 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
 	int result;
 
-	if (refuse(IOCTL))
+	if (request != USERFAULTFD_IOC_NEW && refuse(IOCTL)) /* for that one there is another way */
 		return -1;
 	if (is_unknown(request, arg)) {
 		errno = EINVAL;
@@ -521,8 +521,11 @@ TEST(kernel_without_a_feature)
 
 	for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++) {
 		uint64_t bits = missing[i].bits;
-		struct ended e = run_child(start_lacking, &bits);
+		struct ended e;
 
+		if (bits == UFFD_FEATURE_SIGBUS && engine_asked_is("thread"))
+			continue; /* that one does not need it */
+		e = run_child(start_lacking, &bits);
 		EXPECT_TRUE(exited_with(&e, EINVAL) && strstr(e.text, missing[i].a) && strstr(e.text, missing[i].b) &&
 			    e.lines <= 1 + (unsigned int)__builtin_popcountl(bits)) {
 			TH_LOG("%zu: %s", i, how(&e));
@@ -549,6 +552,7 @@ TEST(kernel_without_write_protected_continue)
 		EXPECT_LT(0, stm__self->view.shared);
 		((volatile long STM *)cells)[8 * STEP] = -1;
 	}
+	stm_pages_collect(stm__self);
 	EXPECT_EQ(protects + 1, stm__self->faults[STM_FAULT_PROTECT]);
 	EXPECT_EQ(8, *(long *)(stm_global.base + ((uintptr_t)cells - STM_HEAP) + 8 * STM_PAGE));
 	work();

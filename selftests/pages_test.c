@@ -112,6 +112,8 @@ struct cost {
 
 static struct cost spent(void)
 {
+	stm_pages_collect(us); /* else a store without a fault is found later */
+
 	struct cost c = { .mapped = us->view.mapped, .copied = us->view.copied, .dropped = us->view.dropped };
 
 	memcpy(c.faults, us->faults, sizeof(c.faults));
@@ -120,6 +122,7 @@ static struct cost spent(void)
 
 FIXTURE(pages) {
 	size_t n;               /* pages of a cluster */
+	size_t stored;          /* of those, pages that are copied by a store to one of them, SHARED */
 	struct cost before;
 };
 
@@ -172,6 +175,7 @@ FIXTURE_SETUP(pages)
 	options.heap_size = HEAP_PAGES * STM_PAGE;
 	self->n = variant->cluster;
 	ASSERT_EQ(0, stm_init(&options));
+	self->stored = engine_is("async") ? 1 : self->n; /* the kernel knows no clusters */
 	stm_global.shares_hot_pages = true;
 	ASSERT_EQ(0, stm_thread_attach());
 	ASSERT_EQ(0, stm_heap_grow(HEAP_PAGES * STM_PAGE));
@@ -279,6 +283,7 @@ TEST_F(pages, barrier_alone_maps_nothing)
 TEST_F(pages, cluster_ends_with_the_heap)
 {
 	size_t n = self->n < TAIL_PAGES ? self->n : TAIL_PAGES, last = HEAP_PAGES;
+	size_t stored = n < self->stored ? n : self->stored;
 
 	EXPECT_EQ(0, read_outright(last - 1));
 	EXPECT_COST(1, 0, 0, 0, n, 0, 0);
@@ -286,8 +291,8 @@ TEST_F(pages, cluster_ends_with_the_heap)
 	STM_ATOMIC {
 		store(last - 1, 1);
 	}
-	EXPECT_COST(0, 0, 1, 0, 0, n, n);
-	EXPECT_PAGES(last - n, last, PRIVATE);
+	EXPECT_COST(0, 0, 1, 0, 0, stored, stored);
+	EXPECT_PAGES(last - stored, last, PRIVATE);
 }
 
 /* Pages that an unfolded entry touches are copied and brought up to the snapshot; the others are shared. */
@@ -354,10 +359,10 @@ TEST_F(pages, store_to_shared_copies_its_cluster)
 		store(page, 5);
 		EXPECT_EQ(5, load(page));
 	}
-	EXPECT_COST(0, 0, 1, 0, 0, n, n);
-	EXPECT_PAGES(FIRST, FIRST + n, PRIVATE);
-	EXPECT_EQ(0, us->view.shared);
-	EXPECT_EQ(n, us->view.private);
+	EXPECT_COST(0, 0, 1, 0, 0, self->stored, self->stored);
+	EXPECT_PAGES(page, page + 1, PRIVATE);
+	EXPECT_EQ(n - self->stored, us->view.shared);
+	EXPECT_EQ(self->stored, us->view.private);
 	EXPECT_EQ(0, stm_global.base[page * STM_PAGE]); /* write-protected: it went to our copy */
 }
 
@@ -377,7 +382,8 @@ TEST_F(pages, write_of_shared_takes_no_fault)
 /* Only SHARED neighbours go along. */
 TEST_F(pages, store_to_shared_stops_at_other_pages)
 {
-	size_t n = self->n, page = FIRST + n / 2;
+	size_t n = self->n, page = FIRST + n / 2, behind = n - n / 2 - 1;
+	size_t stored = behind < self->stored ? behind : self->stored;
 
 	if (n < 4)
 		SKIP(return, "a cluster of one page has no neighbours");
@@ -387,14 +393,15 @@ TEST_F(pages, store_to_shared_stops_at_other_pages)
 	STM_ATOMIC {
 		store(page + 1, 5);
 	}
-	EXPECT_COST(0, 0, 1, 0, 0, n - n / 2 - 1, n - n / 2 - 1);
+	EXPECT_COST(0, 0, 1, 0, 0, stored, stored);
 	EXPECT_PAGES(FIRST, page, SHARED);
-	EXPECT_PAGES(page, FIRST + n, PRIVATE);
+	EXPECT_PAGES(page, page + 1 + stored, PRIVATE);
+	EXPECT_PAGES(page + 1 + stored, FIRST + n, SHARED);
 	STM_ATOMIC {
 		STM_SET(*at(FIRST), 5);
 	}
 	EXPECT_COST(0, 0, 0, 0, 0, n / 2, n / 2);
-	EXPECT_PAGES(FIRST, FIRST + n, PRIVATE);
+	EXPECT_PAGES(FIRST, page + 1 + stored, PRIVATE);
 }
 
 TEST_F(pages, apply_to_shared_used_lately_copies_its_cluster)
@@ -530,7 +537,7 @@ TEST_F(pages, reclaimed_page_is_shared_again)
 	STM_ATOMIC {
 		store(page, 5);
 	}
-	EXPECT_COST(0, 0, 1, 0, 0, n, n);
+	EXPECT_COST(0, 0, 1, 0, 0, self->stored, self->stored);
 	EXPECT_EQ(4, stm_global.base[page * STM_PAGE]);
 }
 

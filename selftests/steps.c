@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine.h"
 #include "steps.h"
 
 static int run_steps(void *arg)
@@ -19,6 +20,9 @@ static int run_steps(void *arg)
 		switch (step->kind) {
 		case STEP_READ:
 			stm_read(step->word);
+			/* A stop on the way must hold this thread, not one that resolves the faults of all. */
+			if (stm_engine->waits_in_kernel && stm_prefault(step->word, sizeof(*step->word)))
+				schedule_fail("stm_prefault() failed");
 			step->value = *step->word;
 			break;
 		case STEP_WRITE:

@@ -139,6 +139,26 @@ UNUSED static const char *how(const struct ended *e)
 	return words;
 }
 
+/* ---- engines ---- */
+
+#ifdef UFFDSTM_H
+/* Whether the library runs with this one; it is initialised. */
+UNUSED static bool engine_is(const char *name)
+{
+	struct stm_stats stats;
+
+	return !stm_stats(&stats, sizeof(stats)) && !strcmp(stats.engine, name);
+}
+#endif
+
+/* Whether the environment asks for it: before stm_init(). */
+UNUSED static bool engine_asked_is(const char *name)
+{
+	const char *asked = getenv("UFFDSTM_ENGINE");
+
+	return asked && !strcmp(asked, name);
+}
+
 /* ---- threads ---- */
 
 /* Run @fn(@arg) in a thread of its own, and wait for it. */

@@ -32,6 +32,9 @@ static void become_nobody(void)
 	if (geteuid() == 0 && (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
 			       setresuid(NOBODY, NOBODY, NOBODY)))
 		_exit(100);
+	/* As in any program of that user, but not after a change of users: then /proc/self is root's. */
+	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+		_exit(100);
 	if (has_capabilities() || geteuid() == 0)
 		_exit(101);
 }
@@ -136,7 +139,8 @@ TEST(nobody_without_new_rights)
 {
 	struct ended e = run_child(work_without_new_rights, NULL);
 
-	EXPECT_TRUE(exited_with(&e, 0) && e.lines == 0) {
+	/* /proc/self/pagemap is out of reach for such a process, so that another engine steps in. */
+	EXPECT_TRUE(exited_with(&e, 0) && (engine_asked_is("async") ? said(&e, "engine async", "EACCES") : e.lines == 0)) {
 		TH_LOG("%s", how(&e));
 	}
 }

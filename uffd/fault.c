@@ -8,12 +8,15 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <uffdstm.h>
 
@@ -148,6 +151,24 @@ void stm_fault_uninstall(void)
 bool stm_fault_installed(void)
 {
 	return is_ours(SIGBUS);
+}
+
+/* Of the form "151 0x3 ...", or "-1 0x7ffd..." where the thread left user code by a fault. */
+int stm_fault_system_call(const struct stm_fault *fault)
+{
+	char path[64], text[32] = "";
+	int fd;
+
+	if (!fault->thread)
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", fault->thread);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (read(fd, text, sizeof(text) - 1) <= 0 || text[0] < '0' || text[0] > '9')
+		text[0] = '-', text[1] = '1', text[2] = 0;
+	close(fd);
+	return atoi(text);
 }
 
 void stm_fault_unblock(void)

@@ -29,6 +29,9 @@ typedef bool stm_fault_resolver(const struct stm_fault *fault);
 int stm_fault_install(stm_fault_resolver *resolve); /* 0 or -errno */
 void stm_fault_uninstall(void);
 
+/* The system call that a thread other than the caller is in: its number, -1 if none, or if that cannot be told. */
+int stm_fault_system_call(const struct stm_fault *fault);
+
 /* Is the handler of SIGBUS still the library's? */
 bool stm_fault_installed(void);
 

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -16,41 +17,113 @@
 
 #define FEATURES_ALWAYS (UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
+#define FEATURE(name, since) { UFFD_FEATURE_##name, "UFFD_FEATURE_" #name ": needs Linux " since " or later" }
+
 static const struct {
 	uint64_t bit;
-	const char *name;
-	const char *since;
+	const char *text;
 } features[] = {
-	{ UFFD_FEATURE_SIGBUS, "SIGBUS", "4.14" },
-	{ UFFD_FEATURE_MINOR_SHMEM, "MINOR_SHMEM", "5.14" },
-	{ UFFD_FEATURE_PAGEFAULT_FLAG_WP, "PAGEFAULT_FLAG_WP", "5.7" },
-	{ UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "WP_HUGETLBFS_SHMEM", "5.19" },
+	FEATURE(SIGBUS, "4.14"),
+	FEATURE(THREAD_ID, "4.14"),
+	FEATURE(PAGEFAULT_FLAG_WP, "5.7"),
+	FEATURE(MINOR_SHMEM, "5.14"),
+	FEATURE(EXACT_ADDRESS, "5.18"),
+	FEATURE(WP_HUGETLBFS_SHMEM, "5.19"),
+	FEATURE(WP_ASYNC, "6.7"),
 };
 
 #define FEATURES (sizeof(features) / sizeof(features[0]))
 
-/*
- * Only faults of user code are ours to resolve, and USER_MODE_ONLY needs no privilege;
- * /dev/userfaultfd is for machines that forbid the system call.
- */
+/* ---- ways to get a descriptor ---- */
+
+static const char device_path[] = "/dev/userfaultfd";
+
+static const char *const way_names[STM_UFFD_WAYS] = {
+	[STM_UFFD_DEVICE] = device_path,
+	[STM_UFFD_CALL] = "userfaultfd(2)",
+	[STM_UFFD_USER_MODE] = "userfaultfd(2) with UFFD_USER_MODE_ONLY",
+};
+
+static int device = -1;                         /* kept open; -1: not */
+static _Atomic unsigned int worst;              /* enum stm_uffd_way */
+static _Atomic int refused[STM_UFFD_WAYS];
+
+static int open_by_device(void)
+{
+	int dev = device >= 0 ? device : open(device_path, O_RDWR | O_CLOEXEC);
+	int fd, error;
+
+	if (dev < 0)
+		return -errno;
+	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	error = fd < 0 ? -errno : 0;
+	if (dev != device)
+		close(dev);
+	return error ? error : fd;
+}
+
+static int open_by_call(int flags)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_by(enum stm_uffd_way way)
+{
+	return way == STM_UFFD_DEVICE ? open_by_device() : open_by_call(way == STM_UFFD_CALL ? 0 : UFFD_USER_MODE_ONLY);
+}
+
 static int open_descriptor(void)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-	int error = errno;
+	int fd = -1;
 
-	if (fd >= 0)
-		return fd;
+	for (unsigned int way = 0; way < STM_UFFD_WAYS; way++) {
+		fd = open_by(way);
+		if (fd >= 0) {
+			unsigned int was = atomic_load(&worst);
 
-	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-
-	if (dev >= 0) {
-		fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
-		close(dev);
-		if (fd >= 0)
+			while (was < way && !atomic_compare_exchange_weak(&worst, &was, way))
+				;
 			return fd;
+		}
+		atomic_store(&refused[way], fd);
 	}
-	return -error;
+	return fd;
 }
+
+void stm_uffd_start(bool keep_device)
+{
+	atomic_store(&worst, STM_UFFD_DEVICE);
+	for (unsigned int way = 0; way < STM_UFFD_WAYS; way++)
+		atomic_store(&refused[way], 0);
+	if (keep_device)
+		device = open(device_path, O_RDWR | O_CLOEXEC);
+}
+
+void stm_uffd_stop(void)
+{
+	if (device >= 0)
+		close(device);
+	device = -1;
+}
+
+enum stm_uffd_way stm_uffd_way(void)
+{
+	return atomic_load(&worst);
+}
+
+const char *stm_uffd_way_name(enum stm_uffd_way way)
+{
+	return way_names[way];
+}
+
+int stm_uffd_refused(enum stm_uffd_way way)
+{
+	return atomic_load(&refused[way]);
+}
+
+/* ---- features ---- */
 
 static const char *advice(int error)
 {
@@ -68,37 +141,52 @@ static const char *advice(int error)
 	}
 }
 
+const char *stm_uffd_feature(uint64_t bits)
+{
+	for (size_t i = 0; i < FEATURES; i++)
+		if (bits & features[i].bit)
+			return features[i].text;
+	return "a feature of userfaultfd";
+}
+
+/* The kernel does not say which it lacks: asked for nothing, it tells what it has. */
+uint64_t stm_uffd_lacking(uint64_t wanted)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = open_descriptor();
+	uint64_t lacking = 0;
+
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, UFFDIO_API, &api) == 0)
+		lacking = (wanted | FEATURES_ALWAYS) & ~api.features;
+	close(fd);
+	return lacking;
+}
+
 int stm_uffd_open(uint64_t wanted)
 {
+	struct uffdio_api api = { .api = UFFD_API, .features = wanted | FEATURES_ALWAYS };
 	int fd = open_descriptor();
+	uint64_t lacking;
+	int error;
 
 	if (fd < 0) {
 		stm_complain("userfaultfd: %s: %s", stm_errno_name(fd), advice(fd));
 		return fd;
 	}
-
-	struct uffdio_api api = { .api = UFFD_API, .features = wanted | FEATURES_ALWAYS };
-
 	if (ioctl(fd, UFFDIO_API, &api) == 0)
 		return fd;
-
-	int error = -errno;
-
+	error = -errno;
 	close(fd);
-	/* The kernel does not say which: ask once more on a fresh descriptor, for nothing. */
-	fd = open_descriptor();
-	api = (struct uffdio_api){ .api = UFFD_API };
-	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
-		for (size_t i = 0; i < FEATURES; i++)
-			if ((wanted | FEATURES_ALWAYS) & ~api.features & features[i].bit)
-				stm_complain("userfaultfd: this kernel lacks UFFD_FEATURE_%s: needs Linux %s or later",
-					     features[i].name, features[i].since);
-	}
-	if (fd >= 0)
-		close(fd);
+	lacking = stm_uffd_lacking(wanted);
+	for (; lacking; lacking &= lacking - 1)
+		stm_complain("userfaultfd: this kernel lacks %s", stm_uffd_feature(lacking & -lacking));
 	stm_complain("userfaultfd: UFFDIO_API: %s: run a kernel of 6.1 or later", stm_errno_name(error));
 	return error;
 }
+
+/* ---- ranges ---- */
 
 int stm_uffd_register(int uffd, void *start, size_t len)
 {
@@ -146,26 +234,47 @@ static int write_protect(int uffd, void *start, size_t len, uint64_t *calls)
 	}
 }
 
-int stm_uffd_continue(int uffd, void *start, size_t len, uint64_t *calls)
+static int continue_range(int uffd, void *start, size_t len, uint64_t mode, uint64_t *calls)
 {
-	static _Atomic bool no_mode_wp; /* Linux before 6.4 */
-
 	for (size_t done = 0; done < len;) {
-		bool two_steps = no_mode_wp;
 		struct uffdio_continue cont = {
 			.range = { (uintptr_t)start + done, len - done },
-			.mode = two_steps ? 0 : UFFDIO_CONTINUE_MODE_WP,
+			.mode = mode,
 		};
 
 		++*calls;
 		if (ioctl(uffd, UFFDIO_CONTINUE, &cont) == 0)
-			return two_steps ? write_protect(uffd, start, len, calls) : 0;
-		if (errno == EINVAL && !two_steps)
-			no_mode_wp = true;
-		else if (errno != EAGAIN)
+			return 0;
+		if (errno != EAGAIN)
 			return -errno;
-		else if (cont.mapped > 0)
+		if (cont.mapped > 0)
 			done += (size_t)cont.mapped;
 	}
-	return no_mode_wp ? write_protect(uffd, start, len, calls) : 0;
+	return 0;
+}
+
+int stm_uffd_continue_at_once(int uffd, void *start, size_t len, uint64_t *calls)
+{
+	return continue_range(uffd, start, len, UFFDIO_CONTINUE_MODE_WP, calls);
+}
+
+int stm_uffd_continue(int uffd, void *start, size_t len, uint64_t *calls)
+{
+	static _Atomic bool no_mode_wp; /* Linux before 6.4 */
+	int error = -EINVAL;
+
+	if (!no_mode_wp)
+		error = stm_uffd_continue_at_once(uffd, start, len, calls);
+	if (error != -EINVAL)
+		return error;
+	no_mode_wp = true;
+	error = continue_range(uffd, start, len, 0, calls);
+	return error ? error : write_protect(uffd, start, len, calls);
+}
+
+int stm_uffd_wake(int uffd, void *start, size_t len)
+{
+	struct uffdio_range range = { (uintptr_t)start, len };
+
+	return ioctl(uffd, UFFDIO_WAKE, &range) ? -errno : 0;
 }

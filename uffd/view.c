@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "engine.h"
+#include "testing.h"
 #include "view.h"
 
 void *stm_reserve(size_t len)
@@ -46,6 +47,7 @@ int stm_view_open(struct stm_view *view, uint8_t *heap, uint8_t *state, const ui
 	view->state = state;
 	view->base = base;
 	view->memfd = memfd;
+	view->withheld = STM_NO_PAGE;
 	view->uffd = stm_uffd_open(stm_engine->features);
 	if (view->uffd < 0)
 		return view->uffd;
@@ -112,18 +114,95 @@ static uint8_t *page_address(const struct stm_view *view, size_t page)
 	return view->heap + page * STM_PAGE;
 }
 
-int stm_view_share(struct stm_view *view, size_t first, size_t last)
-{
-	int error = stm_uffd_continue(view->uffd, page_address(view, first), (last - first) * STM_PAGE,
-				      &view->calls);
+/* ---- a page that is withheld ---- */
 
+void stm_view_withhold(struct stm_view *view, size_t page, uint8_t *staged)
+{
+	view->withheld = page;
+	view->withheld_state = STM_PAGE_UNMAPPED;
+	view->staged = staged;
+}
+
+int stm_view_hand_out(struct stm_view *view)
+{
+	size_t page = view->withheld;
+	uint8_t *at = page_address(view, page);
+	const uint8_t *staged = view->staged;
+	enum stm_page_state state = view->withheld_state;
+	int uffd = view->uffd, error = 0;
+	uint64_t calls = 0;
+
+	view->withheld = STM_NO_PAGE;
+	view->calls++;
+	if (state == STM_PAGE_SHARED) {
+		error = stm_uffd_continue_at_once(uffd, at, STM_PAGE, &calls);
+		if (error == -EINVAL) { /* Linux before 6.4: no moment without protection, so no sharing */
+			view->state[page] = STM_PAGE_PRIVATE;
+			view->shared--;
+			view->mapped--;
+			view->private++;
+			view->copied++;
+			state = STM_PAGE_PRIVATE;
+			staged = view->base + page * STM_PAGE;
+		}
+	}
+	if (state == STM_PAGE_PRIVATE)
+		error = stm_uffd_copy(uffd, at, staged, STM_PAGE, &calls);
+	/* There already, or nothing had to be done: nobody was woken. */
+	if (!STM_MUTATED(NO_WAKE) && (error == -EEXIST || state == STM_PAGE_UNMAPPED))
+		error = stm_uffd_wake(uffd, at, STM_PAGE);
+	return error;
+}
+
+/* ---- events ---- */
+
+typedef int make_pages(struct stm_view *view, size_t first, size_t last);
+
+static int share_range(struct stm_view *view, size_t first, size_t last)
+{
+	return stm_uffd_continue(view->uffd, page_address(view, first), (last - first) * STM_PAGE, &view->calls);
+}
+
+static int copy_range(struct stm_view *view, size_t first, size_t last)
+{
+	return stm_uffd_copy(view->uffd, page_address(view, first), view->base + first * STM_PAGE,
+			     (last - first) * STM_PAGE, &view->calls);
+}
+
+/* Make pages [first, last) but the one that is withheld: that is only prepared. */
+static int make(struct stm_view *view, size_t first, size_t last, enum stm_page_state state)
+{
+	make_pages *range = state == STM_PAGE_SHARED ? share_range : copy_range;
+	size_t withheld = view->withheld;
+	int error = 0;
+
+	if (withheld < first || withheld >= last) {
+		error = range(view, first, last);
+	} else {
+		if (first < withheld)
+			error = range(view, first, withheld);
+		if (!error && withheld + 1 < last)
+			error = range(view, withheld + 1, last);
+		view->withheld_state = error ? STM_PAGE_UNMAPPED : state;
+		if (state == STM_PAGE_PRIVATE)
+			memcpy(view->staged, view->base + withheld * STM_PAGE, STM_PAGE);
+	}
 	if (error) { /* some may be there: none shall */
 		++view->calls;
 		stm_empty(page_address(view, first), (last - first) * STM_PAGE);
 		return error;
 	}
-	memset(view->state + first, STM_PAGE_SHARED, last - first);
+	memset(view->state + first, state, last - first);
 	count_regions(view, first, last, 1);
+	return 0;
+}
+
+int stm_view_share(struct stm_view *view, size_t first, size_t last)
+{
+	int error = make(view, first, last, STM_PAGE_SHARED);
+
+	if (error)
+		return error;
 	view->shared += last - first;
 	view->mapped += last - first;
 	return 0;
@@ -131,26 +210,54 @@ int stm_view_share(struct stm_view *view, size_t first, size_t last)
 
 int stm_view_share_again(struct stm_view *view, size_t page)
 {
-	int error = stm_uffd_continue(view->uffd, page_address(view, page), STM_PAGE, &view->calls);
+	int error;
 
+	if (page == view->withheld) {
+		view->withheld_state = STM_PAGE_SHARED;
+		return 0;
+	}
+	error = stm_uffd_continue(view->uffd, page_address(view, page), STM_PAGE, &view->calls);
 	return error == -EEXIST ? 0 : error;
 }
 
 int stm_view_copy(struct stm_view *view, size_t first, size_t last)
 {
-	int error = stm_uffd_copy(view->uffd, page_address(view, first), view->base + first * STM_PAGE,
-				  (last - first) * STM_PAGE, &view->calls);
+	int error = make(view, first, last, STM_PAGE_PRIVATE);
 
-	if (error) { /* some may be there: none shall */
-		++view->calls;
-		stm_empty(page_address(view, first), (last - first) * STM_PAGE);
+	if (error)
 		return error;
-	}
-	memset(view->state + first, STM_PAGE_PRIVATE, last - first);
-	count_regions(view, first, last, 1);
 	view->private += last - first;
 	view->copied += last - first;
 	return 0;
+}
+
+bool stm_view_hides_stores(void)
+{
+	return stm_engine->find_stores;
+}
+
+size_t stm_view_collect(struct stm_view *view, size_t first, size_t last)
+{
+	struct stm_page_run runs[16];
+	size_t n, found = 0;
+
+	if (!stm_engine->find_stores)
+		return 0;
+	while (first < last) {
+		n = stm_engine->find_stores(view, &first, last, runs, sizeof(runs) / sizeof(runs[0]));
+		++view->calls;
+		for (size_t i = 0; i < n; i++)
+			for (size_t page = runs[i].first; page < runs[i].last; page++)
+				if (view->state[page] == STM_PAGE_SHARED) {
+					view->state[page] = STM_PAGE_PRIVATE;
+					found++;
+				}
+	}
+	view->shared -= found;
+	view->dropped += found;
+	view->private += found;
+	view->copied += found;
+	return found;
 }
 
 int stm_view_drop(struct stm_view *view, size_t first, size_t last)

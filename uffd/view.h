@@ -25,6 +25,15 @@ enum stm_page_state {
 #define STM_REGION_PAGES ((size_t)512)  /* a region is 2 MiB */
 #define STM_REGION_SLOTS 512u           /* regions are counted modulo this: exact up to 1 GiB of heap */
 
+#define STM_NO_PAGE SIZE_MAX
+
+/* A fault that was taken care of: of which thread, where, for what. */
+struct stm_view_fault {
+	size_t page;
+	int thread;
+	bool write;
+};
+
 struct stm_view {
 	uint8_t *heap;                  /* address of the heap's first byte in this view */
 	uint8_t *state;                 /* enum stm_page_state, a byte a page */
@@ -37,6 +46,12 @@ struct stm_view {
 	uint64_t shared, private;       /* pages now */
 	uint64_t mapped, copied, dropped; /* pages since the start */
 	uint64_t calls;                 /* system calls since the start */
+	/* While somebody resolves a fault for the thread that waits: see stm_view_withhold(). */
+	size_t withheld;                /* a page, or STM_NO_PAGE */
+	enum stm_page_state withheld_state; /* what it is to be; UNMAPPED: nothing to do */
+	uint8_t *staged;
+	struct stm_view_fault doubt;    /* the thread engine's */
+	bool doubt_woken;
 };
 
 /*
@@ -58,6 +73,27 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last);
 
 /* Map a SHARED page again that the kernel took back. 0 or -errno. */
 int stm_view_share_again(struct stm_view *view, size_t page);
+
+/*
+ * For who resolves a fault on @page for a thread that waits: from here on the page is not made, only
+ * prepared, with its contents in @staged. stm_view_hand_out() makes it, so that the thread can go on; after that nothing of
+ * the view, or of its segment, may be touched. 0 or -errno.
+ */
+void stm_view_withhold(struct stm_view *view, size_t page, uint8_t *staged);
+int stm_view_hand_out(struct stm_view *view);
+
+/* Where contents of a page that was copied are written. */
+static inline uint8_t *stm_view_contents(const struct stm_view *view, size_t page)
+{
+	return page == view->withheld ? view->staged : view->heap + page * STM_PAGE;
+}
+
+/*
+ * SHARED pages of [first, last) that were stored to without a fault, as an engine may let happen, become
+ * PRIVATE, as they are. How many.
+ */
+bool stm_view_hides_stores(void);       /* may that happen? */
+size_t stm_view_collect(struct stm_view *view, size_t first, size_t last);
 
 static inline size_t stm_view_pages(const struct stm_view *view)
 {

@@ -89,9 +89,10 @@ struct stm_options {
 	unsigned int attempts;  /* failed attempts after which a transaction gets right of way; default 8 */
 	size_t log_limit;       /* bytes of commit log per segment, not yet folded, past which begins wait: 4 MiB or more; default 64 MiB */
 	unsigned int cluster_max; /* most pages, while faults follow each other: likewise; default @cluster, if that is given */
+	const char *engine;     /* how page faults are taken: "sigbus", "thread", "async"; default UFFDSTM_ENGINE, else the best */
 };
 
-#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0 }
+#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * stm_init - make the heap. Once per process, before anything else; @options may be NULL.
@@ -359,6 +360,10 @@ struct stm_stats {
 	uint64_t parked;                /* times a sleeping segment was parked */
 	uint64_t heap_bytes;            /* the heap's size now */
 	unsigned int attached;          /* threads now */
+	const char *engine;             /* how page faults are taken: "sigbus", "thread" or "async" */
+	const char *engine_why;         /* constant texts: why that one; how userfaultfd was opened */
+	const char *engine_opened;
+	uint64_t engine_in_calls;       /* 1: faults inside system calls are resolved; 0: they give EFAULT */
 };
 
 /*
