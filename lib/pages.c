@@ -164,17 +164,23 @@ static size_t within_bounds(size_t cluster, size_t min)
 	return cluster > stm_global.cluster_max ? stm_global.cluster_max : cluster;
 }
 
+/* The same for tracked memory, where a stride may leave out some pages, as not each page that is read is written. */
+static size_t next_tracked_cluster(const struct stm_stride *stride, size_t page)
+{
+	bool goes_on = page >= stride->high ? page - stride->high <= stride->size : stride->low - page - 1 <= stride->size;
+	size_t size = goes_on ? stride->size * 2 : stride->size / 2;
+
+	return size < 1 ? 1 : size < TRACKED_MAX ? size : TRACKED_MAX;
+}
+
 /* Twice as much as last time if @page goes on from there, upwards or downwards; half as much if it does not. */
 static size_t next_cluster(const struct stm_seg *seg, const struct stm_stride *stride, size_t page)
 {
 	bool goes_on = page == stride->high || page + 1 == stride->low;
 	size_t min = stride == &seg->writes ? stm_global.writes_min : stm_global.cluster_min;
 
-	if (stride == &seg->tracked_reads || stride == &seg->tracked_writes) {
-		size_t size = goes_on ? stride->size * 2 : stride->size / 2;
-
-		return size < 1 ? 1 : size < TRACKED_MAX ? size : TRACKED_MAX;
-	}
+	if (stride == &seg->tracked_reads || stride == &seg->tracked_writes)
+		return next_tracked_cluster(stride, page);
 	return within_bounds(!stride->size ? CLUSTER_FIRST : goes_on ? stride->size * 2 : stride->size / 2, min);
 }
 

@@ -125,6 +125,7 @@ static void join(struct stm_seg *seg)
 	seg->snapshot = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	seg->slot = stm_global.fold_slot;
 	seg->idle_visits = 0;
+	seg->reads = seg->writes = seg->tracked_reads = seg->tracked_writes = (struct stm_stride){ 0 };
 	seg->outcome = 0;
 	seg->attempt = 0;
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);

@@ -8,9 +8,10 @@
  *      snapshot moves on. Commit compares the two and logs the granules that differ, unless they are
  *      logged already; abort puts the pre-image back.
  *   3. Pages stay mapped from one transaction to the next, which is presumed to use them again: to mark and to copy
- *      a page costs a fiftieth of a fault. So a presumption that is not confirmed, by a fault or by bytes that
- *      changed, is given up when holding it has cost about as much as a fault. It may also be the reason of a
- *      conflict: a transaction that fails twice starts with no page mapped, and presumes nothing.
+ *      a page costs a fiftieth of a fault. Whether it did is seen by a fault, or by bytes that changed. Pages of which
+ *      nothing is seen are given up when to hold them has cost as much as to fault in the others again: all at once then, in
+ *      a call or two, since each call is a shoot-down. A presumption may also be the reason of a conflict: a
+ *      transaction that fails twice starts with no page mapped, and presumes nothing.
  *
  * Foreign commits meet the pages of the list as any others: at begin, before they are marked. Later ones would be conflicts.
  * The fault handler comes here: no malloc, no locks.
@@ -22,7 +23,9 @@
 #include "internal.h"
 #include "pool.h"
 
-#define HELD_UNUSED 32u                 /* transactions for which a page is held that none was seen to use */
+#define UNUSED_AFTER 4u                 /* transactions that were not seen to use a page */
+#define FAULT_COST 64u                  /* of one page, against holding it for one transaction */
+#define DROP_COST (4 * FAULT_COST)      /* of a call that takes pages out of the view */
 #define PRESUMES_ATTEMPTS 2u            /* failed attempts after which nothing is presumed */
 #define IMAGES_STEP ((size_t)256)       /* pre-images that become usable at once: 1 MiB */
 #define IMAGES_KEPT ((size_t)1024)      /* whose memory is kept when the list is emptied */
@@ -31,10 +34,10 @@
 struct stm_tracked {
 	size_t reserved;                /* bytes of all of it */
 	uint32_t n, usable;             /* pages on the list; pre-images that may be written */
-	bool used;                      /* this transaction was seen to use one */
-	unsigned int unused;            /* transactions before that were not */
+	uint64_t wasted;                /* unused pages that were held, summed over transactions */
 	uint32_t *place;                /* by page: place on the list, from 1 on; 0: it is not there */
 	uint32_t *page;                 /* by place, from 0 on */
+	uint8_t *unused;                /* by place: transactions since one was seen to use it, up to UNUSED_AFTER */
 	bool *has_image;
 	uint8_t (*image)[STM_PAGE];
 };
@@ -64,7 +67,7 @@ static struct stm_tracked *make(struct stm_seg *seg)
 {
 	size_t pages = stm_global.heap_limit / STM_PAGE;
 	size_t words = whole_pages(pages * sizeof(uint32_t)), flags = whole_pages(pages * sizeof(bool));
-	size_t tables = STM_PAGE + 2 * words + flags;
+	size_t tables = STM_PAGE + 2 * words + 2 * flags;
 	uint8_t *start = stm_reserve(tables + pages * STM_PAGE);
 	struct stm_tracked *t = (struct stm_tracked *)start;
 
@@ -73,7 +76,8 @@ static struct stm_tracked *make(struct stm_seg *seg)
 	t->reserved = tables + pages * STM_PAGE;
 	t->place = (uint32_t *)(start + STM_PAGE);
 	t->page = (uint32_t *)(start + STM_PAGE + words);
-	t->has_image = (bool *)(start + STM_PAGE + 2 * words);
+	t->unused = start + STM_PAGE + 2 * words;
+	t->has_image = (bool *)(t->unused + flags);
 	t->image = (uint8_t (*)[STM_PAGE])(start + tables);
 	seg->tracked = t;
 	return t;
@@ -120,10 +124,10 @@ void stm_track(struct stm_seg *seg, size_t first, size_t last)
 			t->place[page] = ++t->n;
 			count_as_read(seg, page);
 		}
+		t->unused[t->place[page] - 1] = 0;
 		if (seg->view.state[page] == STM_PAGE_PRIVATE && !t->has_image[t->place[page] - 1])
 			keep_image(seg, t, t->place[page] - 1);
 	}
-	t->used = true;
 	seg->attention |= STM_ATTEND_TRACKED;
 	seg->heed |= STM_HEED_TRACKED;
 }
@@ -178,7 +182,7 @@ void stm_track_commit(struct stm_seg *seg)
 
 		if (!has_changed(seg, t->page[place], image))
 			continue;
-		t->used = true;
+		t->unused[place] = 0;
 		if (!STM_MUTATED(TRACK_NO_DIFF))
 			log_changes(seg, t->page[place], image);
 	}
@@ -210,7 +214,7 @@ void stm_track_forget(struct stm_seg *seg)
 	if (t->n > IMAGES_KEPT)
 		stm_empty(t->image, t->usable * STM_PAGE);
 	t->n = 0;
-	t->unused = 0;
+	t->wasted = 0;
 }
 
 /* Regions of tracked memory hold nothing else, so one call may empty several. */
@@ -242,14 +246,27 @@ static void unmap_all(struct stm_seg *seg)
 	}
 }
 
+/* One more transaction has ended. Is it time to give up all pages? */
+static bool count_unused(struct stm_tracked *t)
+{
+	uint32_t unused = 0;
+
+	for (uint32_t place = 0; place < t->n; place++) {
+		if (t->unused[place] < UNUSED_AFTER)
+			t->unused[place]++;
+		else
+			unused++;
+	}
+	t->wasted += unused;
+	return t->wasted >= (uint64_t)(t->n - unused) * FAULT_COST + DROP_COST;
+}
+
 void stm_track_begin(struct stm_seg *seg)
 {
 	struct stm_tracked *t = seg->tracked;
 	uint32_t n = 0;
 
-	t->unused = t->used ? 0 : t->unused + 1;
-	t->used = false;
-	if (t->unused >= HELD_UNUSED || seg->attempt >= PRESUMES_ATTEMPTS || seg->attempt >= stm_global.attempts_limit) {
+	if (count_unused(t) || seg->attempt >= PRESUMES_ATTEMPTS || seg->attempt >= stm_global.attempts_limit) {
 		unmap_all(seg);
 		stm_track_forget(seg);
 		return;
@@ -262,6 +279,7 @@ void stm_track_begin(struct stm_seg *seg)
 			continue;
 		}
 		t->page[n] = page;
+		t->unused[n] = t->unused[place];
 		t->place[page] = n + 1;
 		t->has_image[n] = false;
 		if (!STM_MUTATED(TRACK_NO_MARKS))

@@ -273,10 +273,12 @@ TEST_F(tracked, pages_that_are_not_used_are_given_up)
 	store(&self->a, self->words, 1);
 	store(&self->a, word_at(self->words, 30, 0), 1);
 	load(&self->a, word_at(self->words, 50, 0));
-	for (uint64_t i = 0; i < 32; i++)
+	/* Three pages, not used after 4, are held for 256 / 3 more; the first one was not used in the two before. */
+	for (uint64_t i = 0; i < 4 + 84; i++)
 		set_word(&self->a, self->plain, i);
 	EXPECT_EQ(STM_PAGE_PRIVATE, state_of(&self->a, self->words));
-	set_word(&self->a, self->plain, 40);
+	for (uint64_t i = 0; i < 2; i++)
+		set_word(&self->a, self->plain, i);
 	for (size_t page = 0; page < PAGES; page++)
 		EXPECT_EQ(STM_PAGE_UNMAPPED, state_of(&self->a, word_at(self->words, page, 0)));
 	EXPECT_EQ(STM_PAGE_PRIVATE, state_of(&self->a, self->plain)); /* an ordinary one */
@@ -284,6 +286,20 @@ TEST_F(tracked, pages_that_are_not_used_are_given_up)
 	before = faults(&self->a);
 	EXPECT_EQ(1, load(&self->a, self->words));
 	EXPECT_EQ(before + 1, faults(&self->a));
+}
+
+TEST_F(tracked, pages_in_use_are_held_longer)
+{
+	struct script script = SCRIPT(LOAD(word_at(self->words, 0, 0)), LOAD(word_at(self->words, 10, 0)),
+				      LOAD(word_at(self->words, 20, 0)), LOAD(word_at(self->words, 30, 0)),
+				      LOAD(word_at(self->words, 40, 0)));
+	unsigned int more = 0;
+
+	script_run(&self->a, &script);
+	/* Four pages are not used. One is, so that they are held for (256 + 64) / 4 more transactions. */
+	while (state_of(&self->a, word_at(self->words, 40, 0)) != STM_PAGE_UNMAPPED && more < 200)
+		store(&self->a, self->words, ++more);
+	EXPECT_EQ(4 + 320 / 4, more);
 }
 
 TEST_F(tracked, faults_that_follow_each_other_map_more)
@@ -472,7 +488,7 @@ static void access_outside(void *arg)
 	stm_thread_attach();
 	STM_ATOMIC
 		p = stm_alloc_tracked(sizeof(*p));
-	for (int i = 0; i < 40; i++) /* until it is given up */
+	for (int i = 0; i < 300; i++) /* until it is given up */
 		STM_ATOMIC
 			;
 	*(volatile long STM *)p = 1;

@@ -47,6 +47,7 @@ static const struct part {
 	{ "heap", heap_run, "begin, commit, abort, attach against the heap's size" },
 	{ "reader", reader_run, "a segment that only reads" },
 	{ "pages", pages_run, "page faults against the size of clusters" },
+	{ "tracked", tracked_run, "memory without barriers" },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
