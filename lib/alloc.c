@@ -402,6 +402,29 @@ static inline size_t look_up(struct stm_seg *seg, const char *call, uintptr_t p,
 	return size;
 }
 
+bool stm_find_block(uintptr_t p, uintptr_t *start, size_t *size)
+{
+	uint64_t offset = p - STM_HEAP, chunk = offset >> STM_HEAP_CHUNK_SHIFT;
+	unsigned int use = STM_USE_INSIDE;
+
+	if (chunk >= stm_uses_n)
+		return false;
+	/* Relaxed: who stores to a block found it after its chunk had been put to this use. */
+	for (; use == STM_USE_INSIDE; chunk--) {
+		use = atomic_load_explicit(&stm_uses[chunk], memory_order_relaxed) & 0xff;
+		*start = STM_HEAP + (chunk << STM_HEAP_CHUNK_SHIFT);
+	}
+	if (use >= STM_USE_BLOCKS) {
+		*size = stm_classes[use - STM_USE_BLOCKS].size;
+		*start += (p - *start) / *size * *size;
+	} else if (use == STM_USE_SPAN) {
+		*size = stm_span_size(*start - STM_HEAP);
+	} else {
+		return false;
+	}
+	return p - *start < *size;
+}
+
 /* Whether the transaction freed the block lately: a broken program, worth a short look. */
 static inline bool freed_already(const struct list *freed, uint64_t item)
 {

@@ -8,6 +8,7 @@
  */
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 static inline bool touches_view(const struct stm_view *view, uint64_t entry, uint64_t summary)
 {
@@ -75,6 +76,8 @@ static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, co
 
 		if (seg->view.state[page] == STM_PAGE_SHARED)
 			stm_page_apply(seg, page);
+		if (unlikely(seg->view.state[page] == STM_PAGE_GUARDED))
+			stm_strict_apply(seg, page);
 		if (seg->view.state[page] == STM_PAGE_PRIVATE)
 			stm_copy_granules(seg->view.heap + granule * STM_GRANULE, bytes, count);
 		bytes += count * STM_GRANULE;

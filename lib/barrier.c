@@ -78,9 +78,11 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 {
 	size_t bytes = count * STM_GRANULE;
 
-	if (unlikely(seg->view.state[granule / STM_PAGE_GRANULES] != STM_PAGE_PRIVATE)) {
+	uint8_t state = seg->view.state[granule / STM_PAGE_GRANULES];
+
+	if (unlikely(state != STM_PAGE_PRIVATE)) {
 		/* A page costs microseconds: see whether the transaction is worth it. */
-		if (look_again(seg) && stm_tx_doomed(seg))
+		if (state != STM_PAGE_GUARDED && look_again(seg) && stm_tx_doomed(seg))
 			stm_tx_restart(seg, STM_ABORT_VALIDATE);
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");

@@ -21,6 +21,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 /*
  * Positions that IDLE segments may lag before they are taken. A membarrier is 40 us here, so that
@@ -145,6 +146,8 @@ static void serve(struct stm_seg *seg)
 		return;
 	}
 	stm_advance(seg);
+	if (unlikely(seg->strict))
+		stm_strict_end(seg);
 	/* Pairs with the owner's acquire of TAKEN: it sees what we did. */
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_release);
 }

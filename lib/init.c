@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "internal.h"
+#include "strict.h"
 
 #define HEAP_DEFAULT ((size_t)1 << 30)
 #define HEAP_MIN ((size_t)1 << 20)
@@ -128,9 +129,12 @@ static int open_all(void)
 	int error = register_membarrier();
 
 	if (!error)
-		error = stm_engine_open(stm_global.engine, stm_resolve_fault);
+		error = stm_strict_open();
 	if (error)
 		return error;
+	error = stm_engine_open(stm_global.engine, stm_global.strict ? "needed by UFFDSTM_STRICT" : NULL, stm_resolve_fault);
+	if (error)
+		goto close_strict;
 	error = stm_heap_open();
 	if (error)
 		goto close_engine;
@@ -155,6 +159,8 @@ close_heap:
 	stm_heap_close();
 close_engine:
 	stm_engine_close();
+close_strict:
+	stm_strict_close();
 	return error;
 }
 
@@ -205,6 +211,7 @@ int stm_fini(void)
 		error = stm_segments_close();
 	if (!error) {
 		stm_fault_uninstall();
+		stm_strict_close();
 		stm_alloc_close();
 		stm_log_close();
 		stm_heap_close();

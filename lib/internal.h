@@ -132,6 +132,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
 #define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
 #define STM_ATTEND_RETRY 16u            /* @attempt is not 0 */
+#define STM_ATTEND_STRICT 64u           /* strict mode has pages to look at; from here on commit tests at once */
 #define STM_ATTEND_TRACKED 128u         /* tracked pages are mapped */
 #define STM_ATTEND_NESTED 256u          /* times the transactions begun inside this one that have not ended */
 
@@ -157,6 +158,7 @@ struct stm_stride {
 struct stm_action;
 struct stm_blocks;
 struct stm_tracked;
+struct stm_strict;
 
 /*
  * A segment: stands in the hot page of its own reservation, at STM_HOT. Three parts have fixed places:
@@ -223,6 +225,7 @@ struct stm_seg {
 	size_t actions_n, actions_cap;
 	struct stm_blocks *blocks;      /* the allocator's */
 	struct stm_tracked *tracked;    /* tracked pages that are mapped; NULL: there were none yet */
+	struct stm_strict *strict;      /* strict mode's, or NULL */
 
 	/* Statistics: written by the owner, or whoever holds the segment. */
 	uint64_t aborts[STM_ABORT_REASONS];
@@ -249,6 +252,7 @@ struct stm_global {
 	size_t writes_min;              /* the same as cluster_min, for pages to be PRIVATE */
 	bool shares_hot_pages;          /* tests': sharing depends on no clock */
 	unsigned int segments_limit, attempts_limit;
+	unsigned int strict;            /* enum stm_strict_mode */
 	size_t log_limit;
 	const char *engine;             /* asked for, or NULL; while stm_init() runs */
 
@@ -441,5 +445,6 @@ void stm_blocks_close(struct stm_seg *seg);
 void stm_blocks_committed(struct stm_seg *seg);
 void stm_blocks_aborted(struct stm_seg *seg);
 void stm_blocks_detach(struct stm_seg *seg);    /* let other segments have what is free */
+bool stm_find_block(uintptr_t p, uintptr_t *start, size_t *size); /* that byte @p is in: for reports */
 
 #endif

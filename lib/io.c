@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "strict.h"
 
 #define PWRITE_TRIES 100u               /* a page reclaimed as often between two system calls is no accident */
 #define LOCAL(seg, p) ((void *)((seg)->start + (uintptr_t)(p)))
@@ -82,6 +83,16 @@ int stm_memcmp_out(const volatile void STM *a, const void *b, size_t len)
 
 /* ---- system calls ---- */
 
+static size_t first_page(const volatile void STM *p)
+{
+	return ((uintptr_t)p - STM_HEAP) / STM_PAGE;
+}
+
+static size_t end_page(const volatile void STM *p, size_t len)
+{
+	return len ? ((uintptr_t)p - STM_HEAP + len - 1) / STM_PAGE + 1 : first_page(p);
+}
+
 static int prefault(struct stm_seg *seg, const volatile void STM *p, size_t len)
 {
 	size_t offset = (uintptr_t)p - STM_HEAP, size = stm_view_pages(&seg->view) * STM_PAGE;
@@ -90,7 +101,7 @@ static int prefault(struct stm_seg *seg, const volatile void STM *p, size_t len)
 		return 0;
 	if (offset >= size || len > size - offset)
 		return -EFAULT;
-	return stm_pages_prefault(seg, offset / STM_PAGE, (offset + len - 1) / STM_PAGE + 1);
+	return stm_pages_prefault(seg, first_page(p), end_page(p, len));
 }
 
 int stm_prefault(const volatile void STM *p, size_t len)
@@ -111,8 +122,13 @@ ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset)
 	/* Pages that were written are private, and nobody takes them while the transaction runs. */
 	stm__write_range((uintptr_t)p, len);
 	to = LOCAL(seg, p);
+	if (unlikely(seg->strict))
+		stm_strict_let(seg, first_page(p), end_page(p, len));
 	n = offset == -1 ? read(fd, to, len) : pread(fd, to, len, offset);
-	return n < 0 ? -errno : n;
+	n = n < 0 ? -errno : n;
+	if (unlikely(seg->strict))
+		stm_strict_let_no_more(seg, first_page(p), end_page(p, len));
+	return n;
 }
 
 ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset)

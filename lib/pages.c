@@ -20,6 +20,7 @@
 #include "entry.h"
 #include "fault.h"
 #include "internal.h"
+#include "strict.h"
 
 /* ---- the replay pin ---- */
 
@@ -240,6 +241,8 @@ static int copy_and_replay(struct stm_seg *seg, uint64_t pin, size_t first, size
 	STM_POINT(COPIED);
 	if (!error)
 		replay(seg, pin, first, last);
+	if (unlikely(seg->strict) && !error)
+		stm_strict_guard(seg, first, last);
 	return error;
 }
 
@@ -334,6 +337,8 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 		error = stm_view_copy(&seg->view, first, last);
 	if (!error && unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
+	if (unlikely(seg->strict) && !error)
+		stm_strict_guard(seg, first, last);
 	return error;
 }
 
@@ -345,6 +350,8 @@ bool stm_page_make_private(struct stm_seg *seg, size_t page)
 		error = make_shared_private(seg, page);
 	else if (seg->view.state[page] == STM_PAGE_UNMAPPED)
 		error = map_unmapped(seg, page, true);
+	if (seg->view.state[page] == STM_PAGE_GUARDED)
+		stm_strict_write(seg, page);
 	return !error;
 }
 
@@ -499,7 +506,9 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 	}
 	if (!own)
 		stm_die("%s of heap address %#zx%s: %s", verb, offset, inside(fault, call), why_not_here());
-	if (!stm_in_tx(seg))
+	if (unlikely(seg->strict) && fault->write && !stm_site_of(seg))
+		stm_strict_enter(seg, fault, page);
+	else if (!stm_in_tx(seg))
 		stm_die("%s of heap address %#zx%s outside a transaction: use STM_ATOMIC or stm_atomic()", verb, offset,
 			inside(fault, call));
 
@@ -513,10 +522,15 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 	} else if (*state == STM_PAGE_SHARED) {
 		seg->faults[STM_FAULT_RECLAIMED]++;
 		error = stm_view_share_again(&seg->view, page);
+	} else if (*state == STM_PAGE_GUARDED && fault->write) {
+		seg->faults[STM_FAULT_PROTECT]++;
+		error = 0;
 	} else {
 		return false; /* a private page does not fault to us: a hardware error */
 	}
 	if (error)
 		stm_die("page fault at heap address %#zx: %s: no memory for a page", offset, stm_errno_name(error));
+	if (*state == STM_PAGE_GUARDED && fault->write)
+		stm_strict_store(seg, fault);
 	return true;
 }

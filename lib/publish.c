@@ -15,6 +15,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 /* ---- a mistake for check-mutants: the inevitable transaction's lock stands beside the log ---- */
 
@@ -302,6 +303,8 @@ bool stm_take_pending(struct stm_seg *seg)
 		}
 	}
 	stm_advance_to(seg, position);
+	if (unlikely(seg->strict))
+		stm_strict_applied(seg);
 	seg->attention |= STM_ATTEND_PENDING;
 	seg->inevitables++;
 	return true;

@@ -16,6 +16,7 @@
 
 #include "fault.h"
 #include "internal.h"
+#include "strict.h"
 
 _Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offset");
 _Static_assert(offsetof(struct stm_seg, segment) == offsetof(struct stm_hot, segment) &&
@@ -48,6 +49,7 @@ static void free_segment(struct stm_seg *seg)
 	stm_actions_close(seg);
 	stm_blocks_close(seg);
 	stm_track_close(seg);
+	stm_strict_free(seg);
 	stm_view_close(&seg->view);
 	munmap(seg->start, RESERVATION); /* the segment with it */
 }
@@ -68,6 +70,8 @@ static int fill_segment(struct stm_seg *seg)
 		error = stm_entry_open(seg);
 	if (!error)
 		error = stm_blocks_open(seg);
+	if (!error)
+		error = stm_strict_attach(seg);
 	if (error)
 		return error;
 	error = stm_heap_enlist(seg);
@@ -141,6 +145,8 @@ static void part(struct stm_seg *seg)
 	stm_run(seg);
 	stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
 	stm_blocks_detach(seg);
+	if (unlikely(seg->strict))
+		stm_strict_end(seg);
 	pthread_mutex_lock(&stm_global.fold_lock);
 	if (stm_pages_drop_all(seg))
 		stm_die("madvise(MADV_DONTNEED): cannot empty the view of a thread that detaches");

@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
@@ -87,6 +88,7 @@ int stm_stats(struct stm_stats *stats, size_t size)
 	all.folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	all.parked = atomic_load_explicit(&stm_global.parks, memory_order_relaxed);
 	all.heap_bytes = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
+	all.strict_reports = stm_strict_reports();
 	memset(stats, 0, size);
 	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
 	return 0;

@@ -13,6 +13,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 __thread struct stm_seg *stm__self __attribute__((__tls_model__("initial-exec")));
 
@@ -66,6 +67,8 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	uint32_t attention = seg->attention;
 
 	/* A fold that is due stays due. */
+	if (unlikely(seg->strict))
+		stm_strict_undo(seg);
 	undo(seg);
 	if (attention & STM_ATTEND_TRACKED)
 		stm_track_aborted(seg);
@@ -74,6 +77,8 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
 	seg->attention = attention & STM_ATTEND_FOLD;
+	if (unlikely(seg->strict))
+		stm_strict_undone(seg, reason != STM_ABORT_CANCEL && reason != STM_ABORT_EXIT);
 	seg->aborts[reason]++;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
@@ -121,6 +126,8 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 		renew_versions(seg);
 	if (heed & STM_HEED_OUTCOME)
 		seg->outcome = 0;
+	if (unlikely(seg->strict))
+		stm_strict_applied(seg);
 	seg->heed &= ~(STM_HEED_VERSIONS | STM_HEED_OUTCOME);
 	if (heed & STM_HEED_TRACKED)
 		stm_track_begin(seg); /* last: it marks pages as read, at this snapshot, by this version */
@@ -211,6 +218,8 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 		stm_fold_try(seg);
 	if (attention & STM_ATTEND_RETRY)
 		seg->attempt = 0;
+	if (attention & STM_ATTEND_STRICT)
+		stm_strict_end(seg);
 	seg->attention = 0;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS) {
@@ -221,12 +230,15 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 
 static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 {
-	if (unlikely(seg->attention >= STM_ATTEND_TRACKED)) {
+	if (unlikely(seg->attention >= STM_ATTEND_STRICT)) {
 		if (seg->attention >= STM_ATTEND_NESTED) {
 			seg->attention -= STM_ATTEND_NESTED;
 			return;
 		}
-		stm_track_commit(seg);
+		if (seg->attention & STM_ATTEND_STRICT)
+			stm_strict_check(seg);
+		if (seg->attention & STM_ATTEND_TRACKED)
+			stm_track_commit(seg);
 	}
 	if (seg->runs) {
 		if (unlikely(!stm_publish(seg)))
@@ -348,6 +360,8 @@ int stm_become_inevitable(const char *why)
 	(void)why; /* for the event log */
 	if (!seg)
 		return -EPERM;
+	if (unlikely(seg->strict))
+		stm_strict_check(seg);
 	if (!(seg->attention & STM_ATTEND_PENDING) && !stm_take_pending(seg))
 		stm_tx_restart(seg, STM_ABORT_INEVITABLE);
 	seg->inevitable = STM_INEVITABLE;

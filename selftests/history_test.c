@@ -186,6 +186,8 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->inevitable = (unsigned int)PICK(r, 0, 10, 100, 1000);
 	c->validate = (unsigned int)PICK(r, 0, 3, 100);
 	c->raw = (unsigned int)PICK(r, 0, 5);
+	if (getenv("UFFDSTM_STRICT"))
+		c->raw = 0; /* it would be reported, rightly */
 	c->wide = (unsigned int)PICK(r, 0, 100, 1000);
 	c->large = (unsigned int)PICK(r, 0, 100);
 	c->big = (unsigned int)PICK(r, 0, 0, 30);

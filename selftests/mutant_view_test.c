@@ -39,7 +39,9 @@ FIXTURE_TEARDOWN(view)
 
 static uint8_t state_of(const struct actor *actor, word_t word)
 {
-	return actor->seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE];
+	uint8_t state = actor->seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE];
+
+	return state == STM_PAGE_GUARDED ? STM_PAGE_PRIVATE : state; /* UFFDSTM_STRICT */
 }
 
 /* NO_REPLAY: what is committed, but not folded, is in a page that is mapped only now. */

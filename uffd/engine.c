@@ -119,7 +119,7 @@ struct stm_engine_facts stm_engine_facts(void)
 
 /* ---- up and down ---- */
 
-int stm_engine_open(const char *asked, stm_fault_resolver *resolve)
+int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *resolve)
 {
 	const char *wish = asked ? NULL : getenv("UFFDSTM_ENGINE");
 	const struct stm_engine *engine = engines[0];
@@ -133,6 +133,12 @@ int stm_engine_open(const char *asked, stm_fault_resolver *resolve)
 		if (!engine)
 			return -EINVAL;
 		why = asked ? "asked for by options.engine" : "asked for by UFFDSTM_ENGINE";
+	}
+	if (needed) {
+		if (engine != engines[0])
+			stm_complain("engine %s: sigbus runs in its place, %s", engine->name, needed);
+		engine = engines[0];
+		why = needed;
 	}
 	error = start(engine, resolve);
 	if (error == -EOPNOTSUPP && wish && engine != engines[0]) {

@@ -45,11 +45,11 @@ extern const struct stm_engine stm_sigbus_engine, stm_thread_engine, stm_async_e
 extern const struct stm_engine *stm_engine;
 
 /*
- * Choose one and start it: @asked, or what UFFDSTM_ENGINE names, or the best. Says on stderr why it cannot, and on
+ * Choose one and start it: sigbus if a constant text tells who needs it, @needed; else @asked, or what UFFDSTM_ENGINE names, or the best. Says on stderr why it cannot, and on
  * request (UFFDSTM_VERBOSE) what runs. 0 or -errno:
  * -EINVAL no such engine, -EOPNOTSUPP kernel or rights are not enough for it.
  */
-int stm_engine_open(const char *asked, stm_fault_resolver *resolve);
+int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *resolve);
 void stm_engine_close(void);
 
 /* Constant texts: what runs, why, and how userfaultfd was opened. */

@@ -89,6 +89,7 @@ static void on_fault(int signum, siginfo_t *info, void *context)
 		.pc = (const void *)user->uc_mcontext.gregs[REG_RIP],
 		.write = user->uc_mcontext.gregs[REG_ERR] & PAGE_FAULT_WRITE,
 		.mapped = signum == SIGBUS,
+		.context = context,
 	};
 	int saved = errno;
 

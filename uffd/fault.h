@@ -18,6 +18,7 @@ struct stm_fault {
 	int thread;                     /* the kernel's id of the thread, which waits; 0: the calling thread */
 	bool write;
 	bool mapped;                    /* in a view, whose pages come by faults; else where nothing may be */
+	void *context;                  /* the signal handler's, a ucontext_t; NULL: not in one */
 };
 
 /*

@@ -218,11 +218,11 @@ int stm_uffd_copy(int uffd, void *to, const void *from, size_t len, uint64_t *ca
 	return 0;
 }
 
-static int write_protect(int uffd, void *start, size_t len, uint64_t *calls)
+int stm_uffd_protect(int uffd, void *start, size_t len, bool protected, uint64_t *calls)
 {
 	struct uffdio_writeprotect protect = {
 		.range = { (uintptr_t)start, len },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+		.mode = protected ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
 	for (;;) {
@@ -269,7 +269,7 @@ int stm_uffd_continue(int uffd, void *start, size_t len, uint64_t *calls)
 		return error;
 	no_mode_wp = true;
 	error = continue_range(uffd, start, len, 0, calls);
-	return error ? error : write_protect(uffd, start, len, calls);
+	return error ? error : stm_uffd_protect(uffd, start, len, true, calls);
 }
 
 int stm_uffd_wake(int uffd, void *start, size_t len)

@@ -58,5 +58,7 @@ int stm_uffd_continue_at_once(int uffd, void *start, size_t len, uint64_t *calls
 
 /* Let who waits there try again. */
 int stm_uffd_wake(int uffd, void *start, size_t len);
+/* Let a store to pages that are mapped fault, or go through again. */
+int stm_uffd_protect(int uffd, void *start, size_t len, bool protected, uint64_t *calls);
 
 #endif

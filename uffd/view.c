@@ -286,3 +286,23 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last)
 	}
 	return 0;
 }
+
+static int protect(struct stm_view *view, size_t first, size_t last, enum stm_page_state state)
+{
+	int error = stm_uffd_protect(view->uffd, page_address(view, first), (last - first) * STM_PAGE,
+				     state == STM_PAGE_GUARDED, &view->calls);
+
+	if (!error)
+		memset(view->state + first, state, last - first);
+	return error;
+}
+
+int stm_view_guard(struct stm_view *view, size_t first, size_t last)
+{
+	return protect(view, first, last, STM_PAGE_GUARDED);
+}
+
+int stm_view_unguard(struct stm_view *view, size_t first, size_t last)
+{
+	return protect(view, first, last, STM_PAGE_PRIVATE);
+}

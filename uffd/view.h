@@ -20,6 +20,7 @@ enum stm_page_state {
 	STM_PAGE_UNMAPPED,      /* no page; the first access faults */
 	STM_PAGE_SHARED,        /* maps the base's page, read-only and write-protected */
 	STM_PAGE_PRIVATE,       /* the view's own copy */
+	STM_PAGE_GUARDED,       /* the same, write-protected */
 };
 
 #define STM_REGION_PAGES ((size_t)512)  /* a region is 2 MiB */
@@ -43,7 +44,7 @@ struct stm_view {
 	_Atomic size_t pages;           /* pages that exist: mapped and registered. Grows under the owner's feet */
 	uint64_t region_mask[STM_REGION_SLOTS / 64]; /* bit r % 512: region r may have a mapped page */
 	uint32_t region_pages[STM_REGION_SLOTS];     /* mapped pages behind that bit */
-	uint64_t shared, private;       /* pages now */
+	uint64_t shared, private;       /* pages now; GUARDED ones are private, too */
 	uint64_t mapped, copied, dropped; /* pages since the start */
 	uint64_t calls;                 /* system calls since the start */
 	/* While somebody resolves a fault for the thread that waits: see stm_view_withhold(). */
@@ -70,6 +71,10 @@ int stm_view_grow(struct stm_view *view, size_t pages);
 int stm_view_share(struct stm_view *view, size_t first, size_t last);
 int stm_view_copy(struct stm_view *view, size_t first, size_t last);
 int stm_view_drop(struct stm_view *view, size_t first, size_t last);
+
+/* PRIVATE to GUARDED, and back: pages [first, last), all of that state. 0 or -errno. */
+int stm_view_guard(struct stm_view *view, size_t first, size_t last);
+int stm_view_unguard(struct stm_view *view, size_t first, size_t last);
 
 /* Map a SHARED page again that the kernel took back. 0 or -errno. */
 int stm_view_share_again(struct stm_view *view, size_t page);

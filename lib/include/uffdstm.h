@@ -364,6 +364,7 @@ struct stm_stats {
 	const char *engine_why;         /* constant texts: why that one; how userfaultfd was opened */
 	const char *engine_opened;
 	uint64_t engine_in_calls;       /* 1: faults inside system calls are resolved; 0: they give EFAULT */
+	uint64_t strict_reports;        /* places reported by UFFDSTM_STRICT: see uffdstm-strict(7) */
 };
 
 /*
