@@ -11,6 +11,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "strict.h"
 
 static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *call)
 {
@@ -201,4 +202,19 @@ void stm__check_read(uintptr_t a, size_t len)
 void stm__check_write(uintptr_t a, size_t len)
 {
 	self_in_transaction(a, len, "stm_write");
+}
+
+/* The granule itself tells: what it is used for, and how many there are, nobody knows. Outside it may be an address only. */
+void stm__check_local(uintptr_t a)
+{
+	struct stm_seg *seg = stm__self;
+	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
+	uint32_t first;
+
+	if (!seg || !stm_in_tx(seg) || offset >= stm_view_pages(&seg->view) * STM_PAGE ||
+	    stm_page_is_tracked(offset / STM_PAGE))
+		return;
+	first = seg->version - seg->span;
+	if (seg->read_markers[granule] - first > seg->span && seg->write_markers[granule] - first > seg->span)
+		stm_strict_report_local((const char *)__builtin_return_address(0) - 1, a);
 }

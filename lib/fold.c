@@ -146,7 +146,7 @@ static void serve(struct stm_seg *seg)
 		return;
 	}
 	stm_advance(seg);
-	if (unlikely(seg->strict))
+	if (unlikely(seg->strict) && !STM_MUTATED(STRICT_NO_GUARD))
 		stm_strict_end(seg);
 	/* Pairs with the owner's acquire of TAKEN: it sees what we did. */
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_release);

@@ -18,10 +18,21 @@
 
 #define FRAMES 32                       /* our handler's are some 6, the C library's few */
 
-static char program[256] = "program";
+static char program[256];
 
 /* Weak: a static program need not have it. */
 #pragma weak backtrace
+
+/* Two threads may do this at once, and write the same. */
+static const char *program_name(void)
+{
+	ssize_t n;
+
+	if (program[0])
+		return program;
+	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	return n > 0 ? program : "program";
+}
 
 struct module {
 	uintptr_t address;              /* in it */
@@ -56,7 +67,7 @@ static struct module module_of(uintptr_t address)
 
 	dl_iterate_phdr(look, &module);
 	if (module.found && (module.first || !module.name || !*module.name))
-		module.name = program;
+		module.name = program_name();
 	return module;
 }
 
@@ -77,10 +88,7 @@ static bool is_programs(uintptr_t address)
 void stm_place_open(void)
 {
 	void *frame[1];
-	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 
-	if (n > 0)
-		program[n] = '\0';
 	if (backtrace)
 		backtrace(frame, 1);
 }

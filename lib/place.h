@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Outside of signal handlers, before the others. */
+/* Outside of signal handlers, before stm_place_of(). */
 void stm_place_open(void);
 
 /*

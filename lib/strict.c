@@ -149,6 +149,21 @@ static void report(const void *pc, const void *next, uintptr_t address, const st
 		abort();
 }
 
+void stm_strict_report_local(const void *pc, uintptr_t address)
+{
+	char at[256], object[96];
+
+	if (!is_new((uintptr_t)pc))
+		return;
+	atomic_fetch_add_explicit(&reports, 1, memory_order_relaxed);
+	stm_place_print(at, sizeof(at), (uintptr_t)pc);
+	print_object(object, sizeof(object), address);
+	stm_complain("stm_local of heap address %#zx without a barrier at %s: %s: call stm_read_range() or stm_write_range() before it",
+		     (size_t)address, at, object);
+	if (stm_global.strict == STM_STRICT_ABORT)
+		abort();
+}
+
 uint64_t stm_strict_reports(void)
 {
 	return atomic_load_explicit(&reports, memory_order_relaxed);
@@ -263,7 +278,7 @@ void stm_strict_applied(struct stm_seg *seg)
 	for (size_t i = 0; i < strict->listed; i++) {
 		size_t page = strict->list[i];
 
-		if (strict->records[page].has_image)
+		if (strict->records[page].has_image && !STM_MUTATED(STRICT_OLD_IMAGE))
 			refresh_image(seg, page);
 		else
 			keep_image(seg, page);
@@ -379,7 +394,7 @@ void stm_strict_check(struct stm_seg *seg)
 {
 	struct stm_strict *strict = seg->strict;
 
-	if (!each_raw(seg, found_one))
+	if (STM_MUTATED(STRICT_NO_COMPARE) || !each_raw(seg, found_one))
 		return;
 	if (strict->watching || seg->inevitable == STM_INEVITABLE) {
 		each_raw(seg, report_one);
@@ -484,6 +499,9 @@ int stm_strict_open(void)
 	const char *text = secure_getenv("UFFDSTM_STRICT");
 	int error;
 
+	memset(places, 0, sizeof(places));
+	memset(sites, 0, sizeof(sites));
+	atomic_store(&reports, 0);
 	if (!text || !*text || !strcmp(text, "0"))
 		return 0;
 	if (strcmp(text, "1") && strcmp(text, "2")) {
@@ -495,9 +513,6 @@ int stm_strict_open(void)
 	if (error)
 		return error;
 	stm_place_open();
-	memset(places, 0, sizeof(places));
-	memset(sites, 0, sizeof(sites));
-	atomic_store(&reports, 0);
 	stm_global.strict = *text == '1' ? STM_STRICT_REPORT : STM_STRICT_ABORT;
 	return 0;
 }

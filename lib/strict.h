@@ -18,6 +18,9 @@ int stm_strict_attach(struct stm_seg *seg);
 void stm_strict_free(struct stm_seg *seg);
 uint64_t stm_strict_reports(void);
 
+/* stm_local() of @address at @pc, of which this transaction has neither read nor written the granule. */
+void stm_strict_report_local(const void *pc, uintptr_t address);
+
 /* These only if seg->strict is set. */
 
 /* Pages [first, last) of one kind of memory became PRIVATE. */

@@ -68,6 +68,9 @@ enum stm_mutant {
 	STM_MUTANT_TRACK_NO_UNDO,       /* abort leaves tracked memory as it is */
 	STM_MUTANT_NO_WAKE,             /* a fault on a page that is there wakes nobody */
 	STM_MUTANT_NO_COLLECT,          /* stores that made no fault are not looked for */
+	STM_MUTANT_STRICT_NO_COMPARE,   /* strict mode does not look for stores at commit */
+	STM_MUTANT_STRICT_OLD_IMAGE,    /* its images lack what others committed during the transaction */
+	STM_MUTANT_STRICT_NO_GUARD,     /* pages that a helper has written to stay open */
 	STM_MUTANTS
 };
 

@@ -194,4 +194,57 @@ TEST(good_use)
 	}
 }
 
+/* ---- stm_local ---- */
+
+static void local_without_barrier(void *arg)
+{
+	(void)arg;
+	set_up();
+	for (volatile int i = 0; i < 3; i++)
+		STM_ATOMIC
+			((volatile struct node *)stm_local(node))->b = 1;
+}
+
+static void local_with_barrier(void *arg)
+{
+	struct node STM *fresh, *tracked;
+
+	(void)arg;
+	set_up();
+	STM_ATOMIC {
+		stm_read(node);
+		((volatile struct node *)stm_local(node))->b;
+		((volatile struct node *)stm_local(&node->b))->b;
+	}
+	STM_ATOMIC {
+		stm_write_range(node, 1);
+		((volatile struct node *)stm_local(node))->b = 1;
+		fresh = stm_alloc(sizeof(*fresh));
+		((volatile struct node *)stm_local(fresh))->b = 1;
+		tracked = stm_alloc_tracked(sizeof(*tracked));
+	}
+	STM_ATOMIC
+		((volatile struct node *)stm_local(tracked))->b = 1;
+	stm_local(node);
+}
+
+TEST(local)
+{
+	struct ended e = run_child(local_without_barrier, NULL);
+
+	EXPECT_TRUE(exited_with(&e, 0) && said(&e, "stm_local of heap address", "debug_test(+")) {
+		TH_LOG("without: %s", how(&e));
+	}
+	setenv("UFFDSTM_STRICT", "2", 1);
+	e = run_child(local_without_barrier, NULL);
+	EXPECT_TRUE(was_killed_by(&e, SIGABRT) && said(&e, "stm_local of heap address", "debug_test(+")) {
+		TH_LOG("mode 2: %s", how(&e));
+	}
+	unsetenv("UFFDSTM_STRICT");
+	e = run_child(local_with_barrier, NULL);
+	EXPECT_TRUE(exited_with(&e, 0) && !e.lines) {
+		TH_LOG("with: %s", how(&e));
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -30,6 +30,9 @@ PACK_EARLY          mutant_log_test    log.an_entry_half_packed_is_read_whole
 TRACK_NO_MARKS      tracked_test       tracked.a_page_mapped_before_conflicts
 TRACK_NO_DIFF       tracked_test       tracked.a_store_without_a_fault_is_committed
 TRACK_NO_UNDO       tracked_test       tracked.a_store_without_a_fault_is_undone
+STRICT_NO_COMPARE   strict_test        strict.mistakes_are_reported_once
+STRICT_OLD_IMAGE    strict_test        strict.commits_of_others_are_no_stores
+STRICT_NO_GUARD     strict_test        strict.commits_of_others_are_no_stores
 '
 
 log=$(mktemp -d) || exit 1

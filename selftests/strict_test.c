@@ -708,6 +708,16 @@ static void use_memory(int fd)
 		memset(stm_local(&node->words[2]), 7, 32);
 		stm_free(node);
 	}
+	/* Needs no barriers. */
+	STM_ATOMIC {
+		node = stm_alloc_tracked(3 * PAGE);
+		node->words[0] = 1;
+	}
+	STM_ATOMIC {
+		node->words[0]++;
+		STM_SET(*(long STM *)(block + 8), 1);
+		*((unsigned char STM *)node + 2 * PAGE) = 1;
+	}
 }
 
 static void use_transactions(void)
@@ -794,6 +804,72 @@ TEST_F(strict, right_use_is_not_reported)
 
 	EXPECT_TRUE(exited_with(&e, 0) && !e.lines) {
 		TH_LOG("%s", how(&e));
+	}
+}
+
+/* ---- commits of others ---- */
+
+static void *write_beside(void *arg)
+{
+	if (stm_thread_attach())
+		die("stm_thread_attach");
+	for (volatile int i = 0; i < *(int *)arg; i++)
+		STM_ATOMIC {
+			STM_SET(*(long STM *)(block + 48), i + 1);
+		}
+	if (stm_thread_detach())
+		die("stm_thread_detach");
+	return NULL;
+}
+
+/* While a transaction has the page open, another one commits to it, and this becomes inevitable: the page changes. */
+static void become_inevitable_late(void *arg)
+{
+	volatile bool helped = false;
+	int once = 1;
+
+	start(arg);
+	STM_ATOMIC {
+		STM_SET(*(long STM *)block, 1);
+		if (!helped) {
+			helped = true;
+			in_thread(write_beside, &once);
+		}
+		stm_become_inevitable("test");
+		if (STM_GET(*(long STM *)(block + 48)) != 1)
+			die("the snapshot");
+	}
+	STM_ATOMIC {
+		STM_SET(*(long STM *)block, 2);
+	}
+	if (stm_fini())
+		die("stm_fini");
+}
+
+/* A helper has brought a sleeping segment up to date: its pages are guarded again. */
+static void sleep_long(void *arg)
+{
+	uint64_t position;
+	int some_commits = 1000;
+
+	start(arg);
+	position = stats().committed;
+	while (stats().folded <= position)
+		in_thread(write_beside, &some_commits);
+	STORE(block + 24, 1);
+	_exit((int)stats().strict_reports);
+}
+
+TEST_F(strict, commits_of_others_are_no_stores)
+{
+	struct ended e = run_child(become_inevitable_late, "1");
+
+	EXPECT_TRUE(exited_with(&e, 0) && !e.lines) {
+		TH_LOG("inevitable: %s", how(&e));
+	}
+	e = run_child(sleep_long, "1");
+	EXPECT_TRUE(exited_with(&e, 1) && e.lines == 1 && is_outside(&e)) {
+		TH_LOG("asleep: %s", how(&e));
 	}
 }
 

@@ -62,7 +62,9 @@ static uint64_t faults(const struct actor *actor)
 
 static uint8_t state_of(const struct actor *actor, word_t word)
 {
-	return actor->seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE];
+	uint8_t state = actor->seg->view.state[((uintptr_t)word - STM_HEAP) / STM_PAGE];
+
+	return state == STM_PAGE_GUARDED ? STM_PAGE_PRIVATE : state; /* UFFDSTM_STRICT */
 }
 
 /* ---- a transaction alone ---- */

@@ -72,8 +72,12 @@ struct stm_hot {
  * contents are one snapshot only until the transaction ends. It does no barrier: call
  * stm_read_range() or stm_write_range() first, as for the access itself.
  */
+void stm__check_local(uintptr_t a);
 static inline void *stm_local(const volatile void STM *p)
 {
+#ifdef STM_DEBUG
+	stm__check_local((uintptr_t)p);
+#endif
 	return (void *)(STM_HOT_FIELD(segment) + (uintptr_t)p);
 }
 
