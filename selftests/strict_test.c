@@ -285,7 +285,7 @@ static int unmapped(void *arg)
 static int shared(void *arg)
 {
 	(void)arg;
-	if (STM_GET(*(long STM *)(block + 5 * PAGE)) || !stats().pages_shared)
+	if (STM_GET(*(long STM *)(block + 5 * PAGE)) || !stats().pages_mapped)
 		die("sharing");
 	STORE(block + 5 * PAGE + 24, 1);
 	return 0;
