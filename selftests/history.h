@@ -26,6 +26,7 @@ struct history_config {
 	unsigned int churn;             /* detach and attach */
 	unsigned int help;              /* take who sleeps, between transactions */
 	unsigned int cancel, restart, inevitable, validate, raw, wide, large, big, verify;
+	bool tracked_words, tracked_nodes;      /* memory without barriers */
 	struct stm_options options;
 };
 
@@ -65,6 +66,7 @@ struct history_thread {
 };
 
 /* history_ops.c: in a transaction; results go into the history. */
+int history_make(struct history_world *world, size_t bytes); /* words, of @bytes in all, and roots; 0 or 1 */
 void history_op(struct history_thread *t, bool update);
 void history_wide_op(struct history_thread *t, bool update);
 uint64_t STM *history_word(const struct history_world *world, size_t i);

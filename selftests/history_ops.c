@@ -6,6 +6,19 @@
 
 #include "history.h"
 
+/* Tracked memory is read and written without barriers. */
+#define GET(tracked, x) ((tracked) ? (x) : STM_GET(x))
+#define SET(tracked, x, v) ((tracked) ? (void)((x) = (v)) : STM_SET(x, v))
+
+static void STM *allocate(bool tracked, bool zeroed, size_t size)
+{
+	void STM *p = tracked ? stm_alloc_tracked(size) : zeroed ? stm_zalloc(size) : stm_alloc(size);
+
+	if (p && tracked && zeroed)
+		memset(stm_local(p), 0, size);
+	return p;
+}
+
 /* ---- words ---- */
 
 /* The first granule of each page is nobody's: see raw_store(). */
@@ -36,7 +49,7 @@ static uint64_t read_word(struct history_thread *t, size_t i)
 	uint64_t value;
 
 	if (history_random(t, 8)) {
-		value = STM_GET(*word);
+		value = GET(t->world->config.tracked_words, *word);
 	} else {
 		stm_memcpy_out(&value, word, sizeof(value));
 	}
@@ -67,7 +80,8 @@ static void write_word(struct history_thread *t, size_t i)
 	case 0: /* part of the word: the rest is kept */
 		byte = history_random(t, 4);
 		value = read_word(t, i);
-		stm_write((uint32_t STM *)((uintptr_t)word + byte));
+		if (!t->world->config.tracked_words)
+			stm_write((uint32_t STM *)((uintptr_t)word + byte));
 		*(volatile uint32_t STM *)((uintptr_t)word + byte) = (uint32_t)t->random;
 		value &= ~((uint64_t)0xffffffff << byte * 8);
 		value |= (uint64_t)(uint32_t)t->random << byte * 8;
@@ -76,7 +90,7 @@ static void write_word(struct history_thread *t, size_t i)
 		stm_memcpy_in(word, &value, sizeof(value));
 		break;
 	default:
-		STM_SET(*word, value);
+		SET(t->world->config.tracked_words, *word, value);
 	}
 	history_event(&t->history, HISTORY_WRITE, i, value);
 }
@@ -94,7 +108,9 @@ void history_wide_op(struct history_thread *t, bool update)
 		pages = c->pages - page;
 	first = (uintptr_t)history_word(t->world, page);
 	end = (uintptr_t)(history_word(t->world, page + pages - 1 + (per_page - 1) * c->pages) + 1);
-	if (update)
+	if (c->tracked_words)
+		;
+	else if (update)
 		stm_write_range((void STM *)first, end - first);
 	else
 		stm_read_range((void STM *)first, end - first);
@@ -134,7 +150,8 @@ static bool look_at(struct history_thread *t, struct history_node STM *node)
 			      (unsigned long long)stm__self->snapshot, (unsigned long)node);
 		return false;
 	}
-	stm_read(node);
+	if (!t->world->config.tracked_nodes)
+		stm_read(node);
 	if (node->magic != magic_of(node->key, node->size)) {
 		schedule_fail(
 			"opacity: thread %u at snapshot %llu: node %#lx has key %llu, magic %#llx%s",
@@ -147,7 +164,7 @@ static bool look_at(struct history_thread *t, struct history_node STM *node)
 	if (n) {
 		size_t i = history_random(t, n);
 
-		if (STM_GET(node->payload[i]) != node->magic + i) {
+		if (GET(t->world->config.tracked_nodes, node->payload[i]) != node->magic + i) {
 			schedule_fail("opacity: thread %u: node %#lx, payload %zu is %#llx", t->id,
 				      (unsigned long)node, i, (unsigned long long)node->payload[i]);
 			return false;
@@ -162,7 +179,7 @@ static struct history_node STM *new_node(struct history_thread *t, uint64_t key)
 	size_t n = big ? 1000 + history_random(t, 10000) :
 		   history_random(t, 4) ? 0 : history_random(t, 24);
 	size_t size = sizeof(struct history_node) + n * sizeof(uint64_t);
-	struct history_node STM *node = history_random(t, 2) ? stm_alloc(size) : stm_zalloc(size);
+	struct history_node STM *node = allocate(t->world->config.tracked_nodes, history_random(t, 2), size);
 
 	if (!node) {
 		schedule_fail("stm_alloc(%zu): no memory in a small heap", size);
@@ -177,9 +194,9 @@ static struct history_node STM *new_node(struct history_thread *t, uint64_t key)
 	return node;
 }
 
-static void kill_node(struct history_node STM *node)
+static void kill_node(const struct history_thread *t, struct history_node STM *node)
 {
-	STM_SET(node->magic, NODE_DEAD);
+	SET(t->world->config.tracked_nodes, node->magic, NODE_DEAD);
 	stm_free(node);
 }
 
@@ -203,7 +220,7 @@ static struct history_node STM *STM *find_in_list(struct history_thread *t,
 	struct history_node STM *node;
 	unsigned int steps = 0;
 
-	while ((node = STM_GET(*at)) && look_at(t, node) && node->key < key && goes_on(t, &steps))
+	while ((node = GET(t->world->config.tracked_nodes, *at)) && look_at(t, node) && node->key < key && goes_on(t, &steps))
 		at = &node->left;
 	return at;
 }
@@ -214,29 +231,29 @@ static struct history_node STM *STM *find_in_tree(struct history_thread *t,
 	struct history_node STM *node;
 	unsigned int steps = 0;
 
-	while ((node = STM_GET(*at)) && look_at(t, node) && node->key != key && goes_on(t, &steps))
+	while ((node = GET(t->world->config.tracked_nodes, *at)) && look_at(t, node) && node->key != key && goes_on(t, &steps))
 		at = key < node->key ? &node->left : &node->right;
 	return at;
 }
 
 static void remove_from_tree(struct history_thread *t, struct history_node STM *STM *at)
 {
-	struct history_node STM *node = STM_GET(*at), *last;
+	struct history_node STM *node = GET(t->world->config.tracked_nodes, *at), *last;
 	struct history_node STM *STM *from;
 	unsigned int steps = 0;
 
 	if (!node->left || !node->right) {
-		STM_SET(*at, node->left ? node->left : node->right);
+		SET(t->world->config.tracked_nodes, *at, node->left ? node->left : node->right);
 		return;
 	}
 	/* Its place goes to the smallest one of the right subtree. */
 	from = &node->right;
-	while ((last = STM_GET(*from)) && look_at(t, last) && last->left && goes_on(t, &steps))
+	while ((last = GET(t->world->config.tracked_nodes, *from)) && look_at(t, last) && last->left && goes_on(t, &steps))
 		from = &last->left;
-	STM_SET(*from, last->right);
-	STM_SET(last->left, node->left);
-	STM_SET(last->right, STM_GET(node->right));
-	STM_SET(*at, last);
+	SET(t->world->config.tracked_nodes, *from, last->right);
+	SET(t->world->config.tracked_nodes, last->left, node->left);
+	SET(t->world->config.tracked_nodes, last->right, GET(t->world->config.tracked_nodes, node->right));
+	SET(t->world->config.tracked_nodes, *at, last);
 }
 
 static void set_op(struct history_thread *t, bool update)
@@ -254,20 +271,20 @@ static void set_op(struct history_thread *t, bool update)
 		at = find_in_list(t, &roots->list, key);
 	else
 		at = find_in_list(t, &roots->buckets[key / 3 % HISTORY_BUCKETS], key);
-	node = STM_GET(*at);
+	node = GET(t->world->config.tracked_nodes, *at);
 	found = node && node->key == key;
 	if (what == HISTORY_INSERT && !found) {
 		struct history_node STM *made = new_node(t, key);
 
 		if (!tree)
 			made->left = node;
-		STM_SET(*at, made);
+		SET(t->world->config.tracked_nodes, *at, made);
 	} else if (what == HISTORY_REMOVE && found) {
 		if (tree)
 			remove_from_tree(t, at);
 		else
-			STM_SET(*at, node->left);
-		kill_node(node);
+			SET(t->world->config.tracked_nodes, *at, node->left);
+		kill_node(t, node);
 	}
 	history_event(&t->history, HISTORY_SET, key, (uint64_t)what << 1 | found);
 }
@@ -328,4 +345,11 @@ void history_compare(const struct history_world *world, const struct checker_mod
 	for (size_t key = 0; key < model->keys_n; key++)
 		if (model->keys[key])
 			schedule_fail("at the end: key %zu is missing", key);
+}
+
+int history_make(struct history_world *world, size_t bytes)
+{
+	world->words = allocate(world->config.tracked_words, true, bytes);
+	world->roots = allocate(world->config.tracked_nodes, true, sizeof(*world->roots));
+	return world->words && world->roots ? 0 : 1;
 }

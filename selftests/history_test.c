@@ -198,6 +198,18 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->options.log_limit = (size_t)PICK(r, 4, 4, 64) << 20;
 }
 
+/* Pages conflict as a whole, and each first access is a page fault. */
+static void choose_tracked(struct history_config *c, uint64_t random)
+{
+	unsigned int what = 1 + (unsigned int)(random % 3);
+
+	c->tracked_words = what & 1;
+	c->tracked_nodes = what & 2;
+	c->transactions /= c->threads > 4 ? 40 : 10;
+	c->stride = c->stride > 5 * STM_PAGE ? 5 * STM_PAGE : c->stride;
+	c->raw = c->verify = 0; /* not for words that the transaction wrote without telling */
+}
+
 static int make_world(void *arg)
 {
 	struct history_world *world = arg;
@@ -206,9 +218,7 @@ static int make_world(void *arg)
 
 	if (bytes <= (size_t)64 << 10)
 		bytes = ((size_t)64 << 10) + 1; /* whole pages of its own */
-	world->words = stm_zalloc(bytes);
-	world->roots = stm_zalloc(sizeof(*world->roots));
-	if (!world->words || !world->roots)
+	if (history_make(world, bytes))
 		return 1;
 	STM_SET(*stm_root(0), (void STM *)world->words);
 	world->first_page = ((uintptr_t)world->words - STM_HEAP) / STM_PAGE;
@@ -336,7 +346,7 @@ static void check_history(struct history_world *world, struct history_thread *th
 }
 
 /* True if all is well. */
-static bool run_history(uint64_t seed, bool torture)
+static bool run_history(uint64_t seed, bool torture, bool tracked)
 {
 	static struct history_thread threads[HISTORY_THREADS_MAX];
 	struct history_world world = { .go = 0 };
@@ -347,9 +357,12 @@ static bool run_history(uint64_t seed, bool torture)
 
 	memset(threads, 0, sizeof(threads));
 	choose_config(&world.config, next_random(&random), torture);
-	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u\n",
+	if (tracked)
+		choose_tracked(&world.config, next_random(&random));
+	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u, tracked %u\n",
 	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride,
-	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help);
+	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help,
+	       c->tracked_words + 2u * c->tracked_nodes);
 	fflush(stdout);
 	stm_commit_hook = remember_position;
 	error = stm_init(&c->options);
@@ -398,16 +411,24 @@ FIXTURE_TEARDOWN(history)
 TEST_F_TIMEOUT(history, is_serialisable, LONG_TIMEOUT)
 {
 	for (unsigned int i = 0; i < self->runs; i++) {
-		ASSERT_TRUE(run_history(self->seed + i, false));
+		ASSERT_TRUE(run_history(self->seed + i, false, false));
 	}
 }
 
 TEST_F_TIMEOUT(history, is_serialisable_under_torture, LONG_TIMEOUT)
 {
 	for (unsigned int i = 0; i < self->runs; i++) {
-		ASSERT_TRUE(run_history(self->seed + i, true));
+		ASSERT_TRUE(run_history(self->seed + i, true, false));
 	}
 	EXPECT_LT(0, torture_checks());
+}
+
+/* The same on memory without barriers, of words, nodes, or both. */
+TEST_F_TIMEOUT(history, is_serialisable_on_tracked_memory, LONG_TIMEOUT)
+{
+	for (unsigned int i = 0; i < self->runs; i++) {
+		ASSERT_TRUE(run_history(self->seed + i, i % 2, true));
+	}
 }
 
 /* ---- bank ---- */
