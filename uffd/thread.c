@@ -24,7 +24,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -33,6 +35,7 @@
 #include "compat.h"
 #include "engine.h"
 #include "message.h"
+#include "testing.h"
 #include "view.h"
 
 #define BATCH 16                                /* descriptors at once, and messages of each */
@@ -40,7 +43,9 @@
 
 static stm_fault_resolver *resolver;
 static pthread_t handler;
-static int events = -1, stop = -1;
+static int events = -1, bell = -1;              /* epoll; an eventfd, for words to the handler itself */
+static _Atomic bool quit;
+static sem_t heard;
 static uint8_t staged[STM_PAGE] __attribute__((__aligned__(4096)));
 
 /* A message of another process, which reads our memory from outside, waits until the owner has the page. */
@@ -59,6 +64,8 @@ static bool is_doubtful(const struct stm_view *view, const struct stm_view_fault
 {
 	uint8_t state = view->state[fault->page];
 
+	if (STM_MUTATED(DOUBT_NOTHING))
+		return false;
 	if (is_same(fault, &view->doubt))
 		return !view->doubt_woken;
 	return state == STM_PAGE_PRIVATE || (state == STM_PAGE_SHARED && !fault->write);
@@ -84,7 +91,8 @@ static void resolve(struct stm_view *view, const struct uffd_msg *message)
 	if (is_doubtful(view, &what)) {
 		view->doubt = what;
 		view->doubt_woken = true;
-		stm_uffd_wake(view->uffd, view->heap + what.page * STM_PAGE, STM_PAGE);
+		if (!STM_MUTATED(NO_WAKE))
+			stm_uffd_wake(view->uffd, view->heap + what.page * STM_PAGE, STM_PAGE);
 		return;
 	}
 	view->doubt = what;
@@ -104,15 +112,9 @@ static void read_messages(struct stm_view *view)
 	ssize_t bytes = read(view->uffd, messages, sizeof(messages));
 	size_t n = bytes > 0 ? (size_t)bytes / sizeof(messages[0]) : 0;
 
-	for (size_t i = 0; i < n; i++) {
-		bool again = false;
-
-		/* Of one thread only the latest counts: it is not where the others say any more. */
-		for (size_t j = i + 1; j < n; j++)
-			again |= messages[j].arg.pagefault.feat.ptid == messages[i].arg.pagefault.feat.ptid;
-		if (!again && messages[i].event == UFFD_EVENT_PAGEFAULT)
+	for (size_t i = 0; i < n; i++)
+		if (messages[i].event == UFFD_EVENT_PAGEFAULT)
 			resolve(view, &messages[i]);
-	}
 }
 
 static void *handle(void *arg)
@@ -123,9 +125,16 @@ static void *handle(void *arg)
 		int n = epoll_wait(events, ready, BATCH, -1);
 
 		for (int i = 0; i < n; i++) {
-			if (!ready[i].data.ptr)
+			eventfd_t rings;
+
+			if (ready[i].data.ptr) {
+				read_messages(ready[i].data.ptr);
+				continue;
+			}
+			if (atomic_load(&quit))
 				return arg;
-			read_messages(ready[i].data.ptr);
+			eventfd_read(bell, &rings);
+			sem_post(&heard);
 		}
 	}
 }
@@ -152,9 +161,9 @@ static void close_both(void)
 {
 	if (events >= 0)
 		close(events);
-	if (stop >= 0)
-		close(stop);
-	events = stop = -1;
+	if (bell >= 0)
+		close(bell);
+	events = bell = -1;
 }
 
 static int thread_open(stm_fault_resolver *resolve_fault)
@@ -164,13 +173,15 @@ static int thread_open(stm_fault_resolver *resolve_fault)
 
 	resolver = resolve_fault;
 	events = epoll_create1(EPOLL_CLOEXEC);
-	stop = eventfd(0, EFD_CLOEXEC);
-	if (events < 0 || stop < 0 || epoll_ctl(events, EPOLL_CTL_ADD, stop, &event))
+	bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	atomic_store(&quit, false);
+	sem_init(&heard, 0, 0);
+	if (events < 0 || bell < 0 || epoll_ctl(events, EPOLL_CTL_ADD, bell, &event))
 		error = -errno;
 	if (!error)
 		error = start_handler();
 	if (error) {
-		stm_complain("engine thread: %s: it needs a thread, an epoll and an eventfd descriptor: raise RLIMIT_NPROC or RLIMIT_NOFILE, or choose another engine",
+		stm_complain("engine thread: %s: it takes a thread and two descriptors: raise RLIMIT_NPROC or RLIMIT_NOFILE",
 			     stm_errno_name(error));
 		close_both();
 	}
@@ -179,7 +190,8 @@ static int thread_open(stm_fault_resolver *resolve_fault)
 
 static void thread_close(void)
 {
-	eventfd_write(stop, 1);
+	atomic_store(&quit, true);
+	eventfd_write(bell, 1);
 	pthread_join(handler, NULL);
 	close_both();
 }
@@ -199,10 +211,16 @@ static int thread_add(struct stm_view *view)
 	return error;
 }
 
-/* Nobody has a fault in it any more, so that the handler is not about to read from it. */
+/*
+ * Nobody has a fault in it any more, but the handler may be about to look at a message that came late. What
+ * it finds together with the bell was collected after the view was taken off.
+ */
 static void thread_remove(struct stm_view *view)
 {
 	epoll_ctl(events, EPOLL_CTL_DEL, view->uffd, NULL);
+	eventfd_write(bell, 1);
+	while (sem_wait(&heard) && errno == EINTR)
+		;
 }
 
 const struct stm_engine stm_thread_engine = {

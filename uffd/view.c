@@ -14,7 +14,6 @@
 
 #include "compat.h"
 #include "engine.h"
-#include "testing.h"
 #include "view.h"
 
 void *stm_reserve(size_t len)
@@ -149,7 +148,7 @@ int stm_view_hand_out(struct stm_view *view)
 	if (state == STM_PAGE_PRIVATE)
 		error = stm_uffd_copy(uffd, at, staged, STM_PAGE, &calls);
 	/* There already, or nothing had to be done: nobody was woken. */
-	if (!STM_MUTATED(NO_WAKE) && (error == -EEXIST || state == STM_PAGE_UNMAPPED))
+	if (error == -EEXIST || state == STM_PAGE_UNMAPPED)
 		error = stm_uffd_wake(uffd, at, STM_PAGE);
 	return error;
 }

@@ -80,9 +80,9 @@ int stm_view_unguard(struct stm_view *view, size_t first, size_t last);
 int stm_view_share_again(struct stm_view *view, size_t page);
 
 /*
- * For who resolves a fault on @page for a thread that waits: from here on the page is not made, only
- * prepared, with its contents in @staged. stm_view_hand_out() makes it, so that the thread can go on; after that nothing of
- * the view, or of its segment, may be touched. 0 or -errno.
+ * For who resolves a fault on @page for a thread that waits: from here on the page is not made, only prepared,
+ * with its contents in @staged. stm_view_hand_out() makes it, so that the thread can go on; after that
+ * nothing of the view, or of its segment, may be touched. 0 or -errno.
  */
 void stm_view_withhold(struct stm_view *view, size_t page, uint8_t *staged);
 int stm_view_hand_out(struct stm_view *view);
