@@ -15,6 +15,7 @@
 #include <uffdstm.h>
 
 #include "internal.h"
+#include "compat.h"
 #include "support.h"
 
 #define MIB ((size_t)1 << 20)
@@ -529,6 +530,41 @@ TEST(kernel_without_a_feature)
 		EXPECT_TRUE(exited_with(&e, EINVAL) && strstr(e.text, missing[i].a) && strstr(e.text, missing[i].b) &&
 			    e.lines <= 1 + (unsigned int)__builtin_popcountl(bits)) {
 			TH_LOG("%zu: %s", i, how(&e));
+		}
+	}
+}
+
+/* Other engines need more: asked for by the program it is an error, by the environment a line. */
+static void start_engine(void *arg)
+{
+	const char *engine = arg;
+	struct stm_options options = STM_OPTIONS_INIT;
+	int error;
+
+	lacking = strcmp(engine, "async") ? UFFD_FEATURE_THREAD_ID : UFFD_FEATURE_WP_ASYNC;
+	unsetenv("UFFDSTM_ENGINE");
+	options.engine = engine;
+	options.heap_size = 64 * MIB;
+	error = stm_init(&options);
+	if (error != -EOPNOTSUPP)
+		_exit(1);
+	setenv("UFFDSTM_ENGINE", engine, 1);
+	if (init_heap() || stm_thread_attach() || !engine_is("sigbus"))
+		_exit(2);
+	work();
+	_exit(stm_fini() ? 3 : 0);
+}
+
+TEST(kernel_without_what_an_engine_needs)
+{
+	static char *const engines[] = { "thread", "async" };
+	static const char *const needs[] = { "UFFD_FEATURE_THREAD_ID: needs Linux 4.14", "UFFD_FEATURE_WP_ASYNC: needs Linux 6.7" };
+
+	for (int i = 0; i < 2; i++) {
+		struct ended e = run_child(start_engine, engines[i]);
+
+		EXPECT_TRUE(exited_with(&e, 0) && e.lines == 2 && strstr(e.text, needs[i]) && strstr(e.text, engines[i])) {
+			TH_LOG("%s: %s", engines[i], how(&e));
 		}
 	}
 }

@@ -66,6 +66,7 @@ struct model {
 	uint64_t snapshot;
 	uint8_t state[PAGES];
 	bool reclaimed[PAGES];          /* SHARED, but the kernel has taken it */
+	bool stored[PAGES];             /* SHARED, but the kernel has made a copy for a store: engine async */
 	uint64_t private[PAGES][WORDS];
 	uint32_t used[PAGES];           /* version of the last barrier; 0: none */
 	uint32_t read_in[PAGES][WORDS]; /* the same for each granule */
@@ -80,6 +81,7 @@ static struct commit history[COMMITS];
 static uint64_t tail;
 static struct model models[STM_SEGMENTS_LIMIT]; /* by segment: they outlive their threads */
 static size_t cluster;
+static bool async;
 
 /* The committed value at a position, by looking back. */
 static uint64_t value_at(size_t page, size_t k, uint64_t position)
@@ -150,11 +152,31 @@ static void map_unmapped(struct model *m, size_t page, bool write, uint64_t fold
 			m->state[first] = STM_PAGE_SHARED;
 }
 
+/* Stores that made no fault are found. */
+static bool collect(struct model *m, size_t first, size_t last)
+{
+	bool found = false;
+
+	for (; first < last; first++)
+		if (m->stored[first]) {
+			m->stored[first] = false;
+			m->state[first] = STM_PAGE_PRIVATE;
+			m->faults[STM_FAULT_PROTECT]++;
+			found = true;
+		}
+	return found;
+}
+
 static void make_shared_private(struct model *m, size_t page)
 {
 	size_t first, last;
 
 	neighbours(m, page, STM_PAGE_SHARED, &first, &last);
+	if (collect(m, first, last)) {
+		if (m->state[page] == STM_PAGE_PRIVATE)
+			return;
+		neighbours(m, page, STM_PAGE_SHARED, &first, &last);
+	}
 	for (; first < last; first++)
 		fill_private(m, first);
 }
@@ -175,7 +197,7 @@ static void advance(struct model *m, uint64_t to, uint32_t version)
 			const struct change *c = &history[m->snapshot].changes[i];
 			uint8_t *state = &m->state[c->page];
 
-			if (*state == STM_PAGE_SHARED) {
+			if (*state == STM_PAGE_SHARED && !collect(m, c->page, c->page + 1U)) {
 				if (m->used[c->page] && version - m->used[c->page] < RECENT) {
 					make_shared_private(m, c->page);
 				} else {
@@ -190,6 +212,7 @@ static void advance(struct model *m, uint64_t to, uint32_t version)
 
 static void drop_all(struct model *m)
 {
+	collect(m, 0, PAGES);
 	memset(m->state, STM_PAGE_UNMAPPED, sizeof(m->state));
 	memset(m->reclaimed, 0, sizeof(m->reclaimed));
 }
@@ -392,7 +415,7 @@ static void check_segment(unsigned int i, struct picture *picture)
 			continue;
 		for (size_t k = 0; k < WORDS; k++) {
 			uint64_t is = word_in(view->heap, page, k);
-			uint64_t should = state == STM_PAGE_SHARED ? picture->values[page][k] : m->private[page][k];
+			uint64_t should = state == STM_PAGE_SHARED && !m->stored[page] ? picture->values[page][k] : m->private[page][k];
 
 			CHECK(is == should, "actor %u, page %zu, word %zu, state %d: %lu, expected %lu", i, page, k, state,
 			      is, should);
@@ -476,7 +499,7 @@ static void begin(struct actor *a, uint32_t version)
 
 static void expect_value(struct actor *a, struct model *m)
 {
-	uint64_t should = m->state[a->page] == STM_PAGE_PRIVATE ? m->private[a->page][a->k] :
+	uint64_t should = m->state[a->page] == STM_PAGE_PRIVATE || m->stored[a->page] ? m->private[a->page][a->k] :
 								  value_at(a->page, a->k, m->snapshot);
 
 	CHECK(a->value == should, "read of page %zu, word %zu: %lu, expected %lu", a->page, a->k, a->value, should);
@@ -500,11 +523,18 @@ static void read_page(struct actor *a, struct model *m, bool barrier)
 /* A store without a barrier: stays in this view, is not undone, and is committed only with its granule. */
 static void store_raw(struct actor *a, struct model *m)
 {
-	if (m->state[a->page] == STM_PAGE_UNMAPPED)
-		m->faults[STM_FAULT_WRITE]++;
-	else if (m->state[a->page] == STM_PAGE_SHARED)
-		m->faults[STM_FAULT_PROTECT]++;
-	make_private(m, a->page, folded());
+	if (async && m->state[a->page] == STM_PAGE_SHARED && !m->reclaimed[a->page]) {
+		if (!m->stored[a->page])
+			fill_private(m, a->page);
+		m->state[a->page] = STM_PAGE_SHARED;
+		m->stored[a->page] = true;
+	} else {
+		if (m->state[a->page] == STM_PAGE_UNMAPPED)
+			m->faults[STM_FAULT_WRITE]++;
+		else if (m->state[a->page] == STM_PAGE_SHARED)
+			m->faults[STM_FAULT_PROTECT]++;
+		make_private(m, a->page, folded());
+	}
 	tell(a, STORE);
 	m->private[a->page][a->k] = a->value;
 }
@@ -606,13 +636,13 @@ static void reclaim(struct actor *a, struct model *m, bool by_hand)
 {
 	size_t first = a->page, last = by_hand ? first + 1 : first + a->pages;
 
-	if (by_hand && m->state[first] != STM_PAGE_SHARED)
+	if (by_hand && (m->state[first] != STM_PAGE_SHARED || m->stored[first]))
 		return;
 	if (madvise(a->seg->view.heap + (FIRST + first) * STM_PAGE, (last - first) * STM_PAGE,
 		    by_hand ? MADV_DONTNEED : MADV_PAGEOUT))
 		abort();
 	for (; first < last; first++)
-		m->reclaimed[first] = m->state[first] == STM_PAGE_SHARED && !is_present(a, first);
+		m->reclaimed[first] = m->state[first] == STM_PAGE_SHARED && !m->stored[first] && !is_present(a, first);
 }
 
 /* Pages where much happens: around the borders of clusters, and a few far away. */
@@ -767,6 +797,7 @@ static void set_up(void)
 	if (stm_init(&options) || stm_heap_grow(options.heap_size))
 		abort();
 	stm_global.shares_hot_pages = true;
+	async = engine_is("async");
 	memset(models, 0, sizeof(models));
 	tail = 0;
 	for (unsigned int i = 0; i < ACTORS; i++) {
