@@ -15,17 +15,22 @@
 
 static struct stm_seg *us;
 
-static bool start(unsigned int min, unsigned int max)
+static bool start_with(size_t pages, unsigned int min, unsigned int max)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
 	options.heap_size = HEAP_PAGES * STM_PAGE;
 	options.cluster = min;
 	options.cluster_max = max;
-	if (stm_init(&options) || stm_thread_attach() || stm_heap_grow(HEAP_PAGES * STM_PAGE))
+	if (stm_init(&options) || stm_thread_attach() || stm_heap_grow(pages * STM_PAGE))
 		return false;
 	us = stm__self;
-	return true;
+	return atomic_load(&stm_global.heap_size) == pages * STM_PAGE;
+}
+
+static bool start(unsigned int min, unsigned int max)
+{
+	return start_with(HEAP_PAGES, min, max);
 }
 
 /* Not inlined: gcc leaves the %gs out of constant addresses. */
@@ -64,8 +69,19 @@ static size_t run_of(enum stm_page_state state)
 	size_t n = 0;
 
 	while (state_of(FIRST + n) == state)
+/* Pages in @state from @first on, up to the first that is not. */
+static size_t run_from(size_t first, enum stm_page_state state)
+{
+	size_t n = 0;
+
+	while (us->view.state[first + n] == state)
 		n++;
 	return n;
+}
+
+static size_t run_of(enum stm_page_state state)
+{
+	return run_from(FIRST, state);
 }
 
 TEST(scan_upwards)
@@ -149,6 +165,25 @@ TEST(one_bound_is_both)
 	for (size_t i = 0; i < 64; i++)
 		read_page(FIRST + i);
 	EXPECT_EQ(16, read_faults());
+	EXPECT_EQ(0, stm_fini());
+}
+
+/* ---- the heap's end ---- */
+
+#define LAST_CLUSTER 2048u              /* of 512 pages; more than a step of growth from the start */
+#define REST 200u                       /* pages that the heap has of it */
+
+/* A growth that failed leaves pages in a view that have no blocks behind them. */
+TEST(clusters_end_where_growth_failed)
+{
+	ASSERT_TRUE(start_with(LAST_CLUSTER + REST, 512, 512));
+	ASSERT_EQ(0, stm_view_grow(&us->view, LAST_CLUSTER + 2 * REST));
+	read_page(LAST_CLUSTER + 10);
+	EXPECT_EQ(REST, run_from(LAST_CLUSTER, STM_PAGE_SHARED));
+	ASSERT_EQ(0, stm_thread_detach());
+	ASSERT_EQ(0, stm_thread_attach());
+	write_page(LAST_CLUSTER + 10);
+	EXPECT_EQ(REST, run_from(LAST_CLUSTER, STM_PAGE_PRIVATE));
 	EXPECT_EQ(0, stm_fini());
 }
 
