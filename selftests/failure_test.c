@@ -70,6 +70,37 @@ static bool is_unknown(unsigned long request, const void *arg)
 }
 
 int __real_ioctl(int fd, unsigned long request, void *arg);
+
+/*
+ * A request that the kernel is to do for half of a range. Of the rest it says what is wrong when it is asked for it: until then
+ * the answer is EAGAIN.
+ */
+static volatile unsigned long halve;
+static volatile bool halved;
+
+static int do_half(int fd, unsigned long request, void *arg)
+{
+	struct uffdio_continue *cont = arg;
+	struct uffdio_copy *copy = arg;
+	struct uffdio_writeprotect *protect = arg;
+	bool rest = halved;
+	__u64 *len = request == UFFDIO_COPY ? &copy->len : request == UFFDIO_CONTINUE ? &cont->range.len : &protect->range.len;
+
+	if (*len == STM_PAGE && !rest)
+		return __real_ioctl(fd, request, arg);
+	halved = true;
+	if (!rest) {
+		*len /= 2;
+		if (__real_ioctl(fd, request, arg))
+			abort();
+		*len *= 2;
+	}
+	errno = rest || request == UFFDIO_WRITEPROTECT ? ENOMEM : EAGAIN;
+	if (errno == ENOMEM)
+		halve = 0;
+	return -1;
+}
+
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
@@ -81,6 +112,8 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		errno = EINVAL;
 		return -1;
 	}
+	if (request == halve)
+		return do_half(fd, request, arg);
 	result = __real_ioctl(fd, request, arg);
 	if (request == UFFDIO_API)
 		((struct uffdio_api *)arg)->features &= ~lacking;
@@ -496,6 +529,90 @@ static void try_apply(void *arg)
 TEST(apply)
 {
 	try_all(_metadata, try_apply, IOCTL, false);
+}
+
+/* ---- a range half done ---- */
+
+/*
+ * Another thread's commit makes all cells one more. It is not folded: the base has the old values. @request is halved while the
+ * commit is applied.
+ */
+static bool is_one_more(unsigned long request)
+{
+	volatile long sum = 0;
+
+	in_thread(commit_other, NULL);
+	halve = request;
+	STM_ATOMIC {
+		sum = 0;
+		for (size_t i = 0; i < CELLS; i++)
+			sum += STM_GET(cells[i * STEP]);
+	}
+	return sum == CELLS * (CELLS - 1) / 2 + CELLS;
+}
+
+/* What was mapped before the call failed must be gone: as an UNMAPPED page it would miss what is applied. */
+static void share_half(struct __test_metadata *_metadata, unsigned long request)
+{
+	size_t first = ((uintptr_t)cells - STM_HEAP) / STM_PAGE;
+
+	STM_ATOMIC {
+		halve = request;
+		EXPECT_EQ(-ENOMEM, stm_prefault(cells, CELLS * STM_PAGE));
+	}
+	EXPECT_TRUE(halved);
+	EXPECT_EQ(0, halve);
+	EXPECT_EQ(STM_PAGE_UNMAPPED, stm__self->view.state[first]);
+	EXPECT_TRUE(is_one_more(0));
+	work();
+	EXPECT_EQ(0, stm_fini());
+}
+
+/* Cells that the base has, and nothing of them in the view. */
+static bool start_unmapped(void)
+{
+	if (init_heap() || stm_thread_attach())
+		return false;
+	work();
+	if (stm_thread_detach() || stm_thread_attach())
+		return false;
+	stm_log_throttle(stm__self);
+	return atomic_load(&stm_global.folded) == stm__self->snapshot;
+}
+
+TEST(half_continued)
+{
+	ASSERT_TRUE(start_unmapped());
+	share_half(_metadata, UFFDIO_CONTINUE);
+}
+
+TEST(half_continued_in_two_steps)
+{
+	old_kernel = true;
+	ASSERT_TRUE(start_unmapped());
+	share_half(_metadata, UFFDIO_CONTINUE);
+}
+
+TEST(half_write_protected)
+{
+	old_kernel = true;
+	ASSERT_TRUE(start_unmapped());
+	share_half(_metadata, UFFDIO_WRITEPROTECT);
+}
+
+TEST(half_copied)
+{
+	ASSERT_TRUE(start_unmapped());
+	STM_ATOMIC {
+		for (size_t i = 0; i < CELLS; i++)
+			seen += STM_GET(cells[i * STEP]);
+		EXPECT_LE(CELLS, stm__self->view.shared);
+	}
+	EXPECT_TRUE(is_one_more(UFFDIO_COPY)); /* which makes private what was used lately */
+	EXPECT_TRUE(halved);
+	EXPECT_EQ(0, halve);
+	work();
+	EXPECT_EQ(0, stm_fini());
 }
 
 /* ---- older kernels ---- */
