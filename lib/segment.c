@@ -143,7 +143,8 @@ static void join(struct stm_seg *seg)
 static void part(struct stm_seg *seg)
 {
 	stm_run(seg);
-	stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
+	if (!STM_MUTATED(PART_BEHIND))
+		stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
 	stm_blocks_detach(seg);
 	if (unlikely(seg->strict))
 		stm_strict_end(seg);

@@ -72,6 +72,7 @@ enum stm_mutant {
 	STM_MUTANT_STRICT_OLD_IMAGE,    /* its images lack what others committed during the transaction */
 	STM_MUTANT_STRICT_NO_GUARD,     /* pages that a helper has written to stay open */
 	STM_MUTANT_DOUBT_NOTHING,       /* a message of a thread that goes on already is believed */
+	STM_MUTANT_PART_BEHIND,         /* detach stamps free memory with an older snapshot than that of the free */
 	STM_MUTANTS
 };
 

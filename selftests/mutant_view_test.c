@@ -176,19 +176,20 @@ TEST_F(view, actions_are_undone_newest_first)
 
 #define NODE_BYTES 1024
 #define NODES 200               /* three chunks: more than a segment keeps */
+#define FEW 20                  /* a segment keeps them */
 
 struct nodes {
 	uint64_t STM *STM *table;
 	struct stop *stop;
-	unsigned int attempts, bad;
+	unsigned int n, attempts, bad;
 };
 
 static int make_nodes(void *arg)
 {
 	struct nodes *nodes = arg;
 
-	nodes->table = stm_zalloc(NODES * sizeof(*nodes->table));
-	for (unsigned int i = 0; i < NODES; i++) {
+	nodes->table = stm_zalloc(nodes->n * sizeof(*nodes->table));
+	for (unsigned int i = 0; i < nodes->n; i++) {
 		uint64_t STM *node = stm_zalloc(NODE_BYTES);
 
 		*node = i + 1;
@@ -201,7 +202,7 @@ static int free_nodes(void *arg)
 {
 	struct nodes *nodes = arg;
 
-	for (unsigned int i = 0; i < NODES; i++) {
+	for (unsigned int i = 0; i < nodes->n; i++) {
 		stm_free(STM_GET(nodes->table[i]));
 		STM_SET(nodes->table[i], NULL);
 	}
@@ -214,16 +215,16 @@ static int look_late(void *arg)
 	uint64_t STM *node[NODES];
 
 	nodes->attempts++;
-	for (unsigned int i = 0; i < NODES; i++)
+	for (unsigned int i = 0; i < nodes->n; i++)
 		node[i] = STM_GET(nodes->table[i]);
 	stop_here(nodes->stop);
-	for (unsigned int i = 0; i < NODES; i++) {
+	for (unsigned int i = 0; i < nodes->n; i++) {
 		uint64_t STM *other = stm_alloc(NODE_BYTES);
 
 		for (unsigned int k = 0; other && k < NODE_BYTES / sizeof(uint64_t); k++)
 			((volatile uint64_t STM *)other)[k] = 0xbad;
 	}
-	for (unsigned int i = 0; i < NODES; i++)
+	for (unsigned int i = 0; i < nodes->n; i++)
 		if (node[i] && STM_GET(*node[i]) != i + 1)
 			nodes->bad++;
 	return 1;
@@ -247,7 +248,7 @@ static void look_late_job(void *arg)
 TEST_F(view, freed_memory_waits_for_old_snapshots)
 {
 	struct stop stop = { .reached = 0 };
-	struct nodes nodes = { .stop = &stop };
+	struct nodes nodes = { .stop = &stop, .n = NODES };
 	struct actor maker;
 
 	actor_start(&maker);
@@ -258,6 +259,46 @@ TEST_F(view, freed_memory_waits_for_old_snapshots)
 	actor_end(&maker); /* what it has goes to the pool */
 	stop_release(&stop);
 	actor_wait(&self->a);
+	EXPECT_EQ(0, nodes.bad);
+	EXPECT_LE(1, nodes.attempts);
+}
+
+static void fold_job(void *arg)
+{
+	(void)arg;
+	help_fold();
+}
+
+#define VISITS 4u               /* of a helper, after which a segment that does not run is parked */
+
+/*
+ * PART_BEHIND: the same where the segment was parked since, and the base is behind what it freed. Helpers look for sleepers when one
+ * holds up fold: the actor that has just attached.
+ */
+TEST_F(view, freed_memory_waits_though_its_segment_slept)
+{
+	struct stop stop = { .reached = 0 };
+	struct nodes nodes = { .stop = &stop, .n = FEW };
+	uint64_t freed;
+	struct actor maker;
+
+	actor_start(&maker);
+	actor_run(&maker, make_nodes_job, &nodes);
+	actor_do(&self->c, look_late_job, &nodes);
+	stop_await(&stop);
+	freed = tail();
+	actor_run(&maker, free_nodes_job, &nodes);
+	for (unsigned int i = 0; i < VISITS; i++) {
+		set_word(&self->b, self->words, i + 1);
+		actor_end(&self->a);
+		actor_start(&self->a);
+		actor_run(&self->b, fold_job, NULL);
+	}
+	EXPECT_EQ(STM_PARKED, atomic_load(&maker.seg->taken));
+	EXPECT_LE(atomic_load(&stm_global.folded), freed);
+	actor_end(&maker);
+	stop_release(&stop);
+	actor_wait(&self->c);
 	EXPECT_EQ(0, nodes.bad);
 	EXPECT_LE(1, nodes.attempts);
 }
@@ -315,6 +356,14 @@ static void pin_to(unsigned int which)
 		}
 }
 
+/* An emulator that runs one CPU at a time goes on to the next one at a pause. */
+static void wait_turn(unsigned int *spins)
+{
+	__builtin_ia32_pause();
+	if (++*spins > 100000)
+		sched_yield();
+}
+
 static int own(void *arg)
 {
 	(void)arg;
@@ -333,8 +382,7 @@ static void own_job(void *arg)
 		unsigned int spins = 0;
 
 		while (atomic_load_explicit(&duel.go, memory_order_acquire) < round)
-			if (++spins > 100000)
-				sched_yield();
+			wait_turn(&spins);
 		for (unsigned int i = 0; i < LINES; i++)
 			duel.lines[i].value = round;
 		stm_atomic(own, NULL);
@@ -367,8 +415,7 @@ static void help_job(void *arg)
 			__builtin_ia32_pause();
 		help_fold();
 		while (atomic_load_explicit(&duel.done, memory_order_acquire) < round)
-			if (++spins > 100000)
-				sched_yield();
+			wait_turn(&spins);
 	}
 	atomic_store(&duel.go, ROUNDS);
 }
@@ -418,12 +465,6 @@ static void count_held(enum stm_point point)
 {
 	if (point == STM_POINT_TAKEN)
 		late.held++;
-}
-
-static void fold_job(void *arg)
-{
-	(void)arg;
-	help_fold();
 }
 
 TEST_F(view, a_store_that_is_late_is_waited_for)

@@ -36,6 +36,7 @@ STRICT_NO_GUARD     strict_test        strict.commits_of_others_are_no_stores
 NO_WAKE             mutant_engine_test handler.nobody_is_left_waiting
 NO_COLLECT          mutant_engine_test stores.a_store_without_a_fault_is_found
 DOUBT_NOTHING       mutant_engine_test handler.a_late_message_is_no_fault
+PART_BEHIND         mutant_view_test   view.freed_memory_waits_though_its_segment_slept
 '
 
 log=$(mktemp -d) || exit 1
