@@ -61,11 +61,12 @@ variant_small := -DSTM_SMALL_LAYOUT
 variant_debug := -DSTM_DEBUG
 variant_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 variant_clang :=
+variant_static := -static
 variant_mutant := $(variant_schedule)
 
 # A number is a mutant's: mutant-3 is the schedule variant with -DSTM_MUTANT=3.
 parts = $(subst -, ,$(1))
-WORDS := default schedule small debug asan clang mutant
+WORDS := default schedule small debug asan clang static mutant
 others = $(filter-out $(WORDS),$(call parts,$(1)))
 numbers = $(if $(filter mutant,$(call parts,$(1))),$(others))
 unknown = $(filter-out $(numbers),$(others))$(if $(word 2,$(numbers)),$(numbers))
@@ -145,8 +146,8 @@ LIBRARIES := build/libuffdstm.so build/libuffdstm.a build/uffdstm.pc
 SAMPLES := $(stm-samples:%=$(OUT)/tools/samples/%)
 BENCHES := $(stm-bench:%=$(OUT)/tools/bench/%)
 
-.PHONY: all lib samples benches selftests run bench check check-long check-mutants check-man \
-	deps install clean help FORCE
+.PHONY: all lib samples benches selftests installed-tests run bench check check-long check-mutants check-kernels \
+	check-man deps install clean help FORCE
 all: lib samples benches selftests
 lib: $(LIBRARIES) $(OUT)/libuffdstm.a
 samples: $(SAMPLES)
@@ -217,13 +218,15 @@ selftests: $(KSELFTEST)/lib.mk $(PUBLIC_LIB) $(WHITE_LIB)
 	@mkdir -p $(TESTDIR)
 	+$(Q)$(make_tests) all
 
-# Installed as `make kselftest-install` does it, then run by run_kselftest.sh. Scripts among the tests find
-# the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: selftests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup
+# As `make kselftest-install` does it, for run_kselftest.sh.
+installed-tests: selftests
 	@rm -rf $(TESTDIR)/run && mkdir -p $(TESTDIR)/run
 	@cp -r $(KSELFTEST)/run_kselftest.sh $(KSELFTEST)/kselftest $(TESTDIR)/run/
 	+@$(make_tests) -s install INSTALL_PATH=$(TESTDIR)/run/uffdstm
 	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(TESTDIR)/run/kselftest-list.txt
+
+# Scripts among the tests find the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
+check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
 		selftests/run.sh $(TESTDIR)/run
 
@@ -233,16 +236,22 @@ check-man:
 check-long check-mutants: check-%: deps
 	+@selftests/$(patsubst check-%,%,$@).sh
 
+# Where qemu cannot be installed, the script says so and skips.
+check-kernels: deps
+	@.ci/deps $(DEPS_kernels) || :
+	+@TESTS='$(TESTS)' selftests/kernels.sh
+
 # ---- packages ----
 
 DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
 DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb g++ clang libclang-rt-14-dev pkg-config
+DEPS_kernels := qemu-system-x86
 # One list, by what was asked for, so that a single look is enough.
 deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \
 	lib samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))
 deps:
-	@.ci/deps $(DEPS_$(deps_set))
+	@.ci/deps $(DEPS_$(deps_set)) $(if $(filter deps,$(MAKECMDGOALS)),$(DEPS_kernels))
 
 # ---- install ----
 
@@ -271,6 +280,7 @@ help:
 	@echo 'make check         run the selftests, minutes (TESTS="name name", VARIANT=...)'
 	@echo 'make check-long    long torture, second compiler, sanitizers, installed library'
 	@echo 'make check-mutants one mistake in the library at a time, each caught by a test'
+	@echo 'make check-kernels the selftests on Debian kernels 6.1 and 6.12, in qemu (TESTS="name name")'
 	@echo 'make check-man     lint the man pages'
 	@echo 'make lib           library only; also: samples, benches, selftests'
 	@echo 'make install       DESTDIR=, prefix=/usr/local'
@@ -278,4 +288,4 @@ help:
 	@echo 'make clean         remove build/'
 	@echo
 	@echo 'CC=clang, CFLAGS=..., V=1 (show commands), KSELFTEST_DIR=kernel tree,'
-	@echo 'VARIANT=default|schedule|small|debug|asan|clang|mutant-N or some joined by "-"'
+	@echo 'VARIANT=default|schedule|small|debug|asan|clang|static|mutant-N or some joined by "-"'
