@@ -161,7 +161,7 @@ FIXTURE_TEARDOWN(pairs)
 
 TEST_F_TIMEOUT(pairs, ten_million_lose_nothing, 280)
 {
-	uint64_t seed = random_seed(), rounds = PAIRS / BAG_BLOCKS / PAIRS_THREADS;
+	uint64_t seed = random_seed(), rounds = PAIRS / BAG_BLOCKS / PAIRS_THREADS / strict_divisor();
 	struct swap swaps[PAIRS_THREADS];
 	pthread_t threads[PAIRS_THREADS];
 	struct bag STM *bags;

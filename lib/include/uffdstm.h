@@ -49,7 +49,8 @@
  *
  * Errors: 0 or -errno, or NULL with errno set where a pointer is returned;
  * stm_strerror() explains both. Use that shows a broken program (a write outside a
- * transaction, a pointer outside the heap) stops the process with one line.
+ * transaction, a pointer outside the heap) stops the process with one line. UFFDSTM_STRICT=1 in
+ * the environment finds stores without stm_write(): see uffdstm-strict(7).
  *
  * States: "attached" means between stm_thread_attach() and stm_thread_detach() of the
  * calling thread, "in a transaction" inside STM_ATOMIC or stm_atomic().
