@@ -63,18 +63,12 @@ static enum stm_page_state state_of(size_t page)
 	return state == STM_PAGE_GUARDED ? STM_PAGE_PRIVATE : state; /* UFFDSTM_STRICT */
 }
 
-/* Pages in @state from FIRST on, up to the first that is not. */
-static size_t run_of(enum stm_page_state state)
-{
-	size_t n = 0;
-
-	while (state_of(FIRST + n) == state)
 /* Pages in @state from @first on, up to the first that is not. */
 static size_t run_from(size_t first, enum stm_page_state state)
 {
 	size_t n = 0;
 
-	while (us->view.state[first + n] == state)
+	while (state_of(first + n) == state)
 		n++;
 	return n;
 }
