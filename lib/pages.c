@@ -316,6 +316,19 @@ int stm_pages_drop_all(struct stm_seg *seg)
 	return stm_view_drop(&seg->view, 0, stm_view_pages(&seg->view));
 }
 
+/* To those pages of [*first, *last) around @page that are SHARED as it is. */
+static void shrink(const struct stm_seg *seg, size_t page, size_t *first, size_t *last)
+{
+	size_t low = page, high = page + 1;
+
+	while (low > *first && seg->view.state[low - 1] == STM_PAGE_SHARED)
+		low--;
+	while (high < *last && seg->view.state[high] == STM_PAGE_SHARED)
+		high++;
+	*first = low;
+	*last = high;
+}
+
 /*
  * SHARED pages become PRIVATE. Needs no replay, and takes SHARED neighbours only: an UNMAPPED one has missed the
  * entries that were skipped since, while the snapshot published may already be past them.
@@ -329,7 +342,7 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	if (unlikely(collect(seg, first, last))) {
 		if (seg->view.state[page] == STM_PAGE_PRIVATE)
 			return 0;
-		cluster_of(seg, page, STM_PAGE_SHARED, last - first, &first, &last);
+		shrink(seg, page, &first, &last);
 	}
 	error = stm_view_drop(&seg->view, first, last);
 	STM_POINT(DROPPED);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # long.sh - what `make check-long` runs: the tortures with many more seeds, all tests with library and programs built by clang, all
-# programs under AddressSanitizer and UndefinedBehaviorSanitizer, most in strict mode, and the README's example against the installed
+# programs under AddressSanitizer and UndefinedBehaviorSanitizer, most with engines thread and async, and in strict mode, and the README's example against the installed
 # library. The last line is the sum; the exit status is 1 if anything failed.
 set -u
 set -o pipefail
@@ -66,6 +66,11 @@ done)
 part torture STM_LONG=1 KSELFTEST_TIMEOUT=1200 make check TESTS="$(echo $tortures)"
 part clang KSELFTEST_TIMEOUT=600 make check VARIANT=clang TESTS="$programs"
 part sanitizers KSELFTEST_TIMEOUT=900 make check VARIANT=asan TESTS="$programs"
+# Each engine, with the fault counts that it should have. Strict mode runs with sigbus, whatever is asked for.
+for engine in thread async; do
+	part "engine $engine" UFFDSTM_ENGINE=$engine KSELFTEST_TIMEOUT=900 make check \
+		TESTS="$(tr ' ' '\n' <<<"$programs" | grep -vx strict_test | tr '\n' ' ') gdb_test.sh finddup_test.sh"
+done
 # No false report stops a test. Not those that look at the states of pages or make stores without barriers themselves.
 strict=$(tr ' ' '\n' <<<"$programs" | grep -vx -e pages_test -e pages_model_test -e failure_test -e unprivileged_test)
 part strict UFFDSTM_STRICT=2 KSELFTEST_TIMEOUT=900 make check TESTS="$(echo $strict finddup_test.sh)"

@@ -45,9 +45,9 @@ extern const struct stm_engine stm_sigbus_engine, stm_thread_engine, stm_async_e
 extern const struct stm_engine *stm_engine;
 
 /*
- * Choose one and start it: sigbus if a constant text tells who needs it, @needed; else @asked, or what UFFDSTM_ENGINE names, or the best. Says on stderr why it cannot, and on
- * request (UFFDSTM_VERBOSE) what runs. 0 or -errno:
- * -EINVAL no such engine, -EOPNOTSUPP kernel or rights are not enough for it.
+ * Choose one and start it: sigbus if @needed, a constant text, tells who needs that; else @asked, or what
+ * UFFDSTM_ENGINE names, or the best. Says on stderr why it cannot, and on request (UFFDSTM_VERBOSE) what runs.
+ * 0 or -errno: -EINVAL no such engine, -EOPNOTSUPP kernel or rights are not enough for it.
  */
 int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *resolve);
 void stm_engine_close(void);

@@ -18,7 +18,7 @@
  * the owner did before its fault, and the owner what the handler did before it made the page.
  *
  * The handler waits for nothing but messages: it takes no lock of the library or the program (the resolver has none),
- * allocates nothing, and touches of a view only pages that it has just made.
+ * calls no malloc, and touches of a view only pages that it has just made.
  */
 #define _GNU_SOURCE
 #include <errno.h>
