@@ -226,7 +226,7 @@ installed-tests: selftests
 	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(TESTDIR)/run/kselftest-list.txt
 
 # Scripts among the tests find the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup
+check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup build/small/libuffdstm.a
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
 		selftests/run.sh $(TESTDIR)/run
 
@@ -245,7 +245,7 @@ check-kernels: deps
 
 DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
-DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb g++ clang libclang-rt-14-dev pkg-config
+DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb valgrind g++ clang libclang-rt-14-dev pkg-config
 DEPS_kernels := qemu-system-x86
 # One list, by what was asked for, so that a single look is enough.
 deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \

@@ -17,7 +17,7 @@
 #include "message.h"
 #include "view.h"
 
-#define REGIONS 64
+#define REGIONS 16
 
 static int pagemap = -1;
 
@@ -43,7 +43,7 @@ static void async_close(void)
 
 static size_t find_stores(struct stm_view *view, size_t *first, size_t last, struct stm_page_run *runs, size_t n)
 {
-	struct page_region regions[REGIONS];
+	struct page_region regions[REGIONS] = { { .start = 0 } }; /* valgrind does not know that ioctl fills it */
 	struct pm_scan_arg scan = {
 		.size = sizeof(scan),
 		.start = (uintptr_t)view->heap + *first * STM_PAGE,
