@@ -34,7 +34,8 @@
  *              thread sees its own copy, so they cannot work. A mutex in ordinary memory
  *              that is locked inside a transaction stays locked when it restarts.
  * System calls The kernel does not take our page faults: a call on heap memory may fail with
- *              EFAULT. stm_pread(), stm_pwrite() retry; for others call stm_prefault() first.
+ *              EFAULT. stm_pread(), stm_pwrite() retry; for others call stm_prefault() first,
+ *              or run engine "thread" (uffdstm-engines(7)), where barriers alone will do.
  * Side effects Output, and stores to ordinary memory, happen again at each attempt. See
  *              stm_become_inevitable(), stm_on_commit(), stm_save().
  * Locals       As with setjmp(3): a local variable of the function that holds STM_ATOMIC,
@@ -99,7 +100,7 @@ struct stm_options {
  * stm_init - make the heap. Once per process, before anything else; @options may be NULL.
  *
  * 0, or -EALREADY: initialised already. -EINVAL: a bad option, or a program and library of
- * different layouts. -EPERM, -ENOSYS, -ENOMEM, ...: what a system call answered; one line on
+ * different layouts. -EOPNOTSUPP: @engine cannot be had here. -EPERM, -ENOSYS, -ENOMEM, ...: what a system call answered; one line on
  * stderr says which, and what to do.
  */
 int stm__init(const struct stm_options *options, unsigned int layout);
