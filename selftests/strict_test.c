@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 #include <uffdstm.h>
@@ -427,14 +428,23 @@ FIXTURE_TEARDOWN(strict)
 	munmap(shared_line, PAGE);
 }
 
+/* Linked statically, a program has its C library's stores as its own: one for each store that memset makes. */
+static bool is_static(void)
+{
+	return !getauxval(AT_BASE); /* no dynamic linker */
+}
+
 #define EACH(i, array) (size_t i = 0; i < sizeof(array) / sizeof((array)[0]); i++)
 
 TEST_F(strict, mistakes_are_reported_once)
 {
 	for EACH(i, mistakes) {
 		struct mistake m = mistakes[i];
-		struct ended e = run_child(report_mistake, &m);
+		struct ended e;
 
+		if (m.in_c_library && is_static())
+			continue;
+		e = run_child(report_mistake, &m);
 		EXPECT_TRUE(exited_with(&e, 0) && describes(&e, &m) && is_placed(&e, &m)) {
 			TH_LOG("%s: line %d, not %d: %s", m.name, *shared_line, line_of(e.text), how(&e));
 		}

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -150,6 +151,22 @@ UNUSED static bool engine_is(const char *name)
 	return !stm_stats(&stats, sizeof(stats)) && !strcmp(stats.engine, name);
 }
 #endif
+
+/* Whether the kernel that runs is this version or a later one. */
+UNUSED static bool kernel_is_since(int major, int minor)
+{
+	struct utsname name;
+	int a, b;
+
+	if (uname(&name) || sscanf(name.release, "%d.%d", &a, &b) != 2)
+		abort();
+	return a > major || (a == major && b >= minor);
+}
+
+#define HAS_ASYNC kernel_is_since(6, 7) /* UFFD_FEATURE_WP_ASYNC */
+
+/* UFFDIO_CONTINUE_MODE_WP: without it engine thread has to copy a page for a read, too. */
+#define THREAD_SHARES kernel_is_since(6, 4)
 
 /* Whether the environment asks for it: before stm_init(). */
 UNUSED static bool engine_asked_is(const char *name)
