@@ -173,6 +173,7 @@ static volatile size_t some = 24;       /* a length that the compiler does not k
 static int by_memset(void *arg)
 {
 	(void)arg;
+	stm_read_range(block + 16, some);
 	HERE, memset(stm_local(block + 16), 1, some);
 	return 0;
 }
@@ -181,6 +182,7 @@ static int by_memset_beside_a_write(void *arg)
 {
 	(void)arg;
 	STM_SET(*(long STM *)(block + 2048), 1);
+	stm_read_range(block + 16, some);
 	HERE, memset(stm_local(block + 16), 1, some);
 	return 0;
 }
@@ -709,7 +711,8 @@ static void use_memory(int fd)
 		    stm_pwrite(fd, block + PAGE, PAGE, 0) != PAGE)
 			die("stm_pread");
 		stm_write(copy);
-		*copy = *(struct node STM *)block;
+		for (int i = 0; i < 8; i++)
+			copy->words[i] = ((struct node STM *)block)->words[i];
 		stm_free(copy);
 	}
 	STM_ATOMIC {
