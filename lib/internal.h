@@ -142,6 +142,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_HEED_VERSIONS 4u            /* the versions are used up */
 #define STM_HEED_OUTCOME 8u             /* @outcome is not 0 */
 #define STM_HEED_TRACKED 16u            /* tracked pages are mapped still */
+#define STM_HEED_STRICT 32u             /* strict mode: always */
 
 #define STM_NO_PIN UINT64_MAX
 

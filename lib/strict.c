@@ -461,8 +461,10 @@ void stm_strict_store(struct stm_seg *seg, const struct stm_fault *fault)
 		strict->pc = fault->pc;
 	}
 	unguard(seg, page, page + 1);
-	if (!site && !strict->stepping) /* it cannot be watched: the next such store may go unseen */
+	if (!site && !strict->stepping) { /* SIGTRAP was taken over: the page stays open to the next transaction */
+		put_on_list(seg, page);
 		leave(seg);
+	}
 }
 
 /* Behind an instruction that stored. */
@@ -555,6 +557,7 @@ int stm_strict_attach(struct stm_seg *seg)
 	strict->images = start + first + records + list;
 	strict->bytes = bytes;
 	seg->strict = strict;
+	seg->heed |= STM_HEED_STRICT;
 	return 0;
 }
 

@@ -67,7 +67,7 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	uint32_t attention = seg->attention;
 
 	/* A fold that is due stays due. */
-	if (unlikely(seg->strict))
+	if (attention & STM_ATTEND_STRICT)
 		stm_strict_undo(seg);
 	undo(seg);
 	if (attention & STM_ATTEND_TRACKED)
@@ -77,7 +77,7 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_aborted(seg);
 	seg->attention = attention & STM_ATTEND_FOLD;
-	if (unlikely(seg->strict))
+	if (attention & STM_ATTEND_STRICT)
 		stm_strict_undone(seg, reason != STM_ABORT_CANCEL && reason != STM_ABORT_EXIT);
 	seg->aborts[reason]++;
 	leave_running(seg);
@@ -126,7 +126,7 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 		renew_versions(seg);
 	if (heed & STM_HEED_OUTCOME)
 		seg->outcome = 0;
-	if (unlikely(seg->strict))
+	if (heed & STM_HEED_STRICT)
 		stm_strict_applied(seg);
 	seg->heed &= ~(STM_HEED_VERSIONS | STM_HEED_OUTCOME);
 	if (heed & STM_HEED_TRACKED)
@@ -360,7 +360,7 @@ int stm_become_inevitable(const char *why)
 	(void)why; /* for the event log */
 	if (!seg)
 		return -EPERM;
-	if (unlikely(seg->strict))
+	if (seg->attention & STM_ATTEND_STRICT)
 		stm_strict_check(seg);
 	if (!(seg->attention & STM_ATTEND_PENDING) && !stm_take_pending(seg))
 		stm_tx_restart(seg, STM_ABORT_INEVITABLE);

@@ -115,7 +115,7 @@ static void sum_job(void *arg)
 /* A million commits of each thread pass through a few chunks of the log. */
 TEST_F(log, is_used_again_and_again)
 {
-	const uint64_t n = (getenv("STM_LONG") ? 20000000 : 1000000) / (getenv("UFFDSTM_STRICT") ? 10 : 1);
+	const uint64_t n = (getenv("STM_LONG") ? 20000000 : 1000000) / (getenv("UFFDSTM_STRICT") ? 50 : 1);
 	struct adder x = { .words = self->words, .n = n, .random = 12345 };
 	struct adder y = { .words = self->words, .n = n, .random = 54321 };
 	struct summer summer = { .words = self->words, .n = PAGE_WORDS };

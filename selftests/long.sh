@@ -71,8 +71,9 @@ for engine in thread async; do
 	part "engine $engine" UFFDSTM_ENGINE=$engine KSELFTEST_TIMEOUT=900 make check \
 		TESTS="$(tr ' ' '\n' <<<"$programs" | grep -vx strict_test | tr '\n' ' ') gdb_test.sh finddup_test.sh"
 done
-# No false report stops a test. Not those that look at the states of pages or make stores without barriers themselves.
-strict=$(tr ' ' '\n' <<<"$programs" | grep -vx -e pages_test -e pages_model_test -e failure_test -e unprivileged_test)
+# No false report stops a test. Not those that look at the states of pages, make stores without barriers or choose engines.
+strict=$(tr ' ' '\n' <<<"$programs" | grep -vx -e pages_test -e pages_model_test \
+	-e failure_test -e unprivileged_test -e engines_test -e engine_choice_test)
 part strict UFFDSTM_STRICT=2 KSELFTEST_TIMEOUT=900 make check TESTS="$(echo $strict finddup_test.sh)"
 tap example selftests/example_test.sh
 

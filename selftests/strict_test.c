@@ -972,15 +972,22 @@ static void default_trap(void *arg)
 	__asm__ volatile("int3");
 }
 
-/* A program that takes SIGTRAP over learns the address, but where only one store was made. */
+/* A program that takes SIGTRAP over is not told the places in pages that it also writes rightly. */
 static void trap_taken_over(void *arg)
 {
 	(void)arg;
 	start("1");
 	signal(SIGTRAP, on_trap);
 	run_inside(plain);
-	if (traps)
-		die("SIGTRAP");
+	STORE(block + 3 * PAGE, 5);
+	if (*(volatile long STM *)(block + 3 * PAGE) != 5 || stats().strict_reports != 2)
+		die("a store outside");
+	STM_ATOMIC {
+		STM_SET(*(long STM *)(block + 3 * PAGE + 64), 1);
+	}
+	run_inside(half_of_a_store);
+	if (traps || stats().strict_reports != 3 || stm_fini())
+		die("a store beside a write");
 }
 
 static void fork_a_child(void *arg)
@@ -1004,18 +1011,20 @@ TEST_F(strict, traps_and_forks)
 		const char *name;
 		void (*run)(void *arg);
 		int signum;
+		unsigned int lines;
 	} cases[] = {
-		{ "the program's traps", program_traps, 0 },
-		{ "blocked", blocked_trap, 0 },
-		{ "default action", default_trap, SIGTRAP },
-		{ "taken over", trap_taken_over, 0 },
-		{ "fork", fork_a_child, 0 },
+		{ "the program's traps", program_traps, 0, 1 },
+		{ "blocked", blocked_trap, 0, 1 },
+		{ "default action", default_trap, SIGTRAP, 1 },
+		{ "taken over", trap_taken_over, 0, 3 },
+		{ "fork", fork_a_child, 0, 1 },
 	};
 
 	for EACH(i, cases) {
 		struct ended e = run_child(cases[i].run, NULL);
 
-		EXPECT_TRUE((cases[i].signum ? was_killed_by(&e, cases[i].signum) : exited_with(&e, 0)) && e.lines == 1) {
+		EXPECT_TRUE((cases[i].signum ? was_killed_by(&e, cases[i].signum) : exited_with(&e, 0)) &&
+			    e.lines == cases[i].lines) {
 			TH_LOG("%s: %s", cases[i].name, how(&e));
 		}
 	}

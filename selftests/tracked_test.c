@@ -284,7 +284,7 @@ TEST_F(tracked, pages_that_are_not_used_are_given_up)
 	for (size_t page = 0; page < PAGES; page++)
 		EXPECT_EQ(STM_PAGE_UNMAPPED, state_of(&self->a, word_at(self->words, page, 0)));
 	EXPECT_EQ(STM_PAGE_PRIVATE, state_of(&self->a, self->plain)); /* an ordinary one */
-	EXPECT_EQ(0, self->a.seg->heed);
+	EXPECT_EQ(0, self->a.seg->heed & STM_HEED_TRACKED);
 	before = faults(&self->a);
 	EXPECT_EQ(1, load(&self->a, self->words));
 	EXPECT_EQ(before + 1, faults(&self->a));
@@ -332,7 +332,7 @@ TEST_F(tracked, detach_forgets)
 	actor_end(&self->a);
 	store(&self->b, self->words, 2);
 	actor_start(&self->a);
-	EXPECT_EQ(0, self->a.seg->heed);
+	EXPECT_EQ(0, self->a.seg->heed & STM_HEED_TRACKED);
 	EXPECT_EQ(2, load(&self->a, self->words));
 }
 
