@@ -222,10 +222,10 @@ UNUSED static unsigned int long_factor(unsigned int factor)
 	return getenv("STM_LONG") ? factor : 1;
 }
 
-/* UFFDSTM_STRICT: a transaction takes system calls, so that loops of millions do a tenth; 1 is usual. */
+/* UFFDSTM_STRICT: a transaction takes system calls, so that loops of millions do a part of it; 1 is usual. */
 UNUSED static unsigned int strict_divisor(void)
 {
-	return getenv("UFFDSTM_STRICT") ? 10 : 1;
+	return getenv("UFFDSTM_STRICT") ? 50 : 1;
 }
 
 #endif
