@@ -163,7 +163,7 @@ static bool got(const struct ended *e, unsigned int lines, const char *engine, c
 
 TEST(default_is_the_best)
 {
-	EXPECT_GOT(ASKED(NULL), 0, "sigbus", "the default", "|0]");
+	EXPECT_GOT(ASKED(.option = NULL), 0, "sigbus", "the default", "|0]");
 	EXPECT_GOT(ASKED(.environment = ""), 0, "sigbus", "the default", "|0]");
 }
 

@@ -5,6 +5,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -616,7 +617,7 @@ TEST_F(engine, signals_while_faulting)
 	pest.stop = true;
 	pthread_join(thread, NULL);
 	EXPECT_EQ(0, wrong);
-	EXPECT_NE(0, signals_got);
+	EXPECT_NE(0, atomic_load(&signals_got));
 	sigaction(SIGUSR1, &old, NULL);
 }
 
@@ -726,7 +727,7 @@ TEST_F(engine, many_threads_fault_at_once)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fault_often, (void *)i));
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], &rounds);
-	EXPECT_EQ(0, mistakes);
+	EXPECT_EQ(0, atomic_load(&mistakes));
 	STM_ATOMIC
 		for (int i = 0; i < THREADS; i++)
 			EXPECT_EQ((long)rounds, +STM_GET(p[i * (long)STEP + 8]));

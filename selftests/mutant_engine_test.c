@@ -185,7 +185,7 @@ static uint64_t all_faults(void)
 /* A message of a thread that found the page by itself: nothing happens, whatever became of the page since. */
 TEST_F(handler, a_late_message_is_no_fault)
 {
-	for (int write = 0; write < 2; write++) {
+	for (unsigned int write = 0; write < 2; write++) {
 		if (write)
 			store(FIRST + 1, 5);
 		else
@@ -218,7 +218,7 @@ TEST_F(handler, a_message_twice_in_one_read)
 	forget_pages();
 	twice = true;
 	load(FIRST + 7);
-	EXPECT_FALSE(twice);
+	EXPECT_FALSE(atomic_load(&twice));
 	EXPECT_EQ(2, all_faults());
 	EXPECT_EQ(STM_PAGE_UNMAPPED, us->view.state[FIRST]);
 	EXPECT_EQ(THREAD_SHARES ? STM_PAGE_SHARED : STM_PAGE_PRIVATE, us->view.state[FIRST + 7]);
