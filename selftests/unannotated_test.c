@@ -36,6 +36,47 @@ static uint8_t *input(size_t len)
 	return bytes;
 }
 
+/* ---- a store that is the last thing in its block ---- */
+
+/* This file is compiled to let a store that depends on a slow instruction wait: not behind the end of its transaction. */
+static __attribute__((__noinline__)) void store_quotient(volatile double STM *at, double a, double b)
+{
+	STM_ATOMIC {
+		*(double STM *)at = a / b;
+	}
+}
+
+static double STM *quotient;
+
+static void *load_quotient(void *arg)
+{
+	static double value;
+
+	if (stm_thread_attach())
+		abort();
+	STM_ATOMIC
+		value = *(volatile double STM *)quotient;
+	stm_thread_detach();
+	(void)arg;
+	return &value;
+}
+
+TEST(a_store_is_before_the_end_of_its_block)
+{
+	ASSERT_EQ(0, stm_init(NULL));
+	ASSERT_EQ(0, stm_thread_attach());
+	STM_ATOMIC {
+		quotient = stm_alloc_tracked(sizeof(*quotient));
+		*(volatile double STM *)quotient = 0;
+	}
+	/* Nothing is mapped now: the store will fault. */
+	ASSERT_EQ(0, stm_thread_detach());
+	ASSERT_EQ(0, stm_thread_attach());
+	store_quotient(quotient, 6, 2);
+	EXPECT_EQ(3, *(double *)in_thread(load_quotient, NULL));
+	EXPECT_EQ(0, stm_fini());
+}
+
 /* ---- threads that take the pieces of one input, in order ---- */
 
 #define PIECE 3000

@@ -201,7 +201,11 @@ void stm__leave(void);
 static inline __attribute__((__always_inline__)) int stm__end(void)
 {
 	volatile struct stm_hot STM *hot = (volatile struct stm_hot STM *)STM_HOT;
-	uint64_t version = hot->version;
+	uint64_t version;
+
+	/* A plain store to tracked memory comes first: its page fault says that there is something to commit. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	version = hot->version;
 
 	if (__builtin_expect(hot->unfinished || (uint32_t)version >= STM_VERSION_LAST - 1, 0)) {
 		stm__leave();
