@@ -346,8 +346,12 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	}
 	error = stm_view_drop(&seg->view, first, last);
 	STM_POINT(DROPPED);
-	if (!error)
+	if (!error) {
 		error = stm_view_copy(&seg->view, first, last);
+		/* What was read must not become UNMAPPED, which would not be looked at for conflicts. */
+		if (unlikely(error))
+			stm_view_share(&seg->view, first, last);
+	}
 	if (!error && unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
 	if (unlikely(seg->strict) && !error)
@@ -359,9 +363,11 @@ bool stm_page_make_private(struct stm_seg *seg, size_t page)
 {
 	int error = 0;
 
-	if (seg->view.state[page] == STM_PAGE_SHARED)
+	if (seg->view.state[page] == STM_PAGE_SHARED) {
 		error = make_shared_private(seg, page);
-	else if (seg->view.state[page] == STM_PAGE_UNMAPPED)
+		if (error && seg->view.state[page] == STM_PAGE_UNMAPPED)
+			stm_die("page %zu of the heap: %s: no memory for it any more", page, stm_errno_name(error));
+	} else if (seg->view.state[page] == STM_PAGE_UNMAPPED)
 		error = map_unmapped(seg, page, true);
 	if (seg->view.state[page] == STM_PAGE_GUARDED)
 		stm_strict_write(seg, page);
@@ -388,8 +394,8 @@ void stm_page_apply(struct stm_seg *seg, size_t page)
 	if (unlikely(collect(seg, page, page + 1)))
 		;
 	else if (used_recently(seg, page) && !stm_page_is_tracked(page)) /* tracked ones are marked, used or not */
-		error = make_shared_private(seg, page); /* without memory it stays UNMAPPED, which is as good */
-	else
+		error = make_shared_private(seg, page);
+	if (seg->view.state[page] == STM_PAGE_SHARED) /* or without memory: UNMAPPED is as good */
 		error = stm_view_drop(&seg->view, page, page + 1);
 	if (error && seg->view.state[page] == STM_PAGE_SHARED)
 		stm_die("madvise(MADV_DONTNEED): %s: cannot take page %zu of the heap out of a view",
@@ -447,7 +453,9 @@ static bool is_own(const struct stm_seg *seg, const struct stm_fault *fault)
 {
 	if (!fault->thread)
 		return seg == stm__self;
-	return atomic_load_explicit(&seg->attached, memory_order_acquire) &&
+	if (!atomic_load_explicit(&seg->attached, memory_order_acquire))
+		return false;
+	return fault->thread == STM_CHILD_OF_OWNER ||
 	       atomic_load_explicit(&seg->thread, memory_order_relaxed) == fault->thread;
 }
 

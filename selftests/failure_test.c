@@ -615,6 +615,74 @@ TEST(half_copied)
 	EXPECT_EQ(0, stm_fini());
 }
 
+/* ---- what was read stays read, when a page could not be copied back ---- */
+
+static long STM *skew_x, *skew_y;
+#define SKEW_BLOCKS 64
+static long STM *skew_blocks[SKEW_BLOCKS];
+
+static void *skew_other(void *arg)
+{
+	if (stm_thread_attach())
+		_exit(50);
+	STM_ATOMIC {
+		STM_SET(*skew_x, STM_GET(*skew_y) + 1);
+	}
+	return arg;
+}
+
+static void try_skew(void *arg)
+{
+	volatile unsigned int attempts = 0, refusals = 0;
+	long x = 0, y = 0;
+
+	(void)arg;
+	if (init_heap() || stm_thread_attach())
+		_exit(60);
+	STM_ATOMIC {
+		skew_y = stm_zalloc(20000);
+		for (size_t i = 0; i < SKEW_BLOCKS; i++)
+			skew_blocks[i] = stm_zalloc(1024);
+	}
+	skew_x = skew_blocks[1];
+	STM_ATOMIC {
+		for (size_t i = 0; i < SKEW_BLOCKS; i++)
+			if (i != 1)
+				stm_free(skew_blocks[i]);
+	}
+	if (stm_thread_detach() || stm_thread_attach())
+		_exit(61);
+	stm_global.shares_hot_pages = true;
+	stm_log_throttle(stm__self); /* folds: the pages will be SHARED */
+	STM_ATOMIC {
+		long seen_x = STM_GET(*skew_x);
+
+		attempts++;
+		if (attempts == 1) {
+			fail(IOCTL, 1);
+			if (!stm_alloc(1024))
+				refusals++;
+			fail_in = 0;
+			in_thread(skew_other, NULL);
+		}
+		STM_SET(*skew_y, seen_x + 1);
+	}
+	STM_ATOMIC {
+		x = STM_GET(*skew_x);
+		y = STM_GET(*skew_y);
+	}
+	fprintf(stderr, "attempts %u, refusals %u, failed %d, x %ld, y %ld\n", attempts, refusals, failed, x, y);
+	_exit(refusals != 1 ? 3 : x == y ? 1 : 0);
+}
+
+TEST(refused_alloc_keeps_what_was_read)
+{
+	struct ended e = run_child(try_skew, NULL);
+
+	TH_LOG("%s", how(&e));
+	EXPECT_TRUE(exited_with(&e, 0));
+}
+
 /* ---- older kernels ---- */
 
 static void start_lacking(void *arg)
