@@ -215,6 +215,8 @@ void stm__check_local(uintptr_t a)
 	    stm_page_is_tracked(offset / STM_PAGE))
 		return;
 	first = seg->version - seg->span;
+	if (granule && a % STM_GRANULE == 0 && seg->read_markers[granule - 1] - first <= seg->span)
+		return; /* where an array that was read ends */
 	if (seg->read_markers[granule] - first > seg->span && seg->write_markers[granule] - first > seg->span)
 		stm_strict_report_local((const char *)__builtin_return_address(0) - 1, a);
 }

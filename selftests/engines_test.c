@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdatomic.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -441,6 +442,30 @@ TEST_F(engine, another_process_reads)
 	EXPECT_TRUE(WEXITSTATUS(status) == 4 || (!self->in_calls && WEXITSTATUS(status) == 100)) {
 		TH_LOG("status %d", WEXITSTATUS(status));
 	}
+}
+
+/* A child that shares the memory of the owner, who waits for it: the page is the owner's fault. */
+TEST_F(engine, spawn_with_its_path_in_the_heap)
+{
+	static const char path[] = "/bin/true";
+	static char *argv[] = { "true", NULL };
+	char STM *at = (char STM *)(self->p + 5 * STEP);
+	volatile int error = -1;
+	int status = -1;
+	pid_t pid;
+
+	STM_ATOMIC
+		stm_memcpy_in(at, path, sizeof(path));
+	forget_pages();
+	STM_ATOMIC {
+		stm_read_range(at, sizeof(path));
+		error = posix_spawn(&pid, stm_local(at), NULL, NULL, argv, NULL);
+	}
+	EXPECT_EQ(self->in_calls ? 0 : EFAULT, error);
+	if (error)
+		return;
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 /* ---- wrong accesses ---- */

@@ -51,7 +51,8 @@ static size_t find_stores(struct stm_view *view, size_t *first, size_t last, str
 		.vec = (uintptr_t)regions,
 		.vec_len = n < REGIONS ? n : REGIONS,
 		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
+		/* A mask of one bit takes a short way in the kernel, which not every kernel has right for swapped pages. */
+		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_SWAPPED,
 	};
 	int found;
 

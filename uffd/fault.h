@@ -15,7 +15,8 @@
 struct stm_fault {
 	uintptr_t address;
 	const void *pc;                 /* where the program does it; NULL: not known */
-	int thread;                     /* the kernel's id of the thread, which waits; 0: the calling thread */
+	int thread;                     /* the kernel's id of the thread, which waits; 0: the calling thread; or */
+#define STM_CHILD_OF_OWNER (-1)         /* a child that shares the memory of the view's owner, who waits for it: vfork(2) */
 	bool write;
 	bool mapped;                    /* in a view, whose pages come by faults; else where nothing may be */
 	void *context;                  /* the signal handler's, a ucontext_t; NULL: not in one */

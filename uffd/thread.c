@@ -23,6 +23,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -48,10 +49,26 @@ static _Atomic bool quit;
 static sem_t heard;
 static uint8_t staged[STM_PAGE] __attribute__((__aligned__(4096)));
 
-/* A message of another process, which reads our memory from outside, waits until the owner has the page. */
 static bool is_of_this_process(int thread)
 {
 	return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH;
+}
+
+/* As vfork(2) and posix_spawn(3) make it, while the caller waits. The kernel tells of processes that it would let us trace. */
+static bool is_child_with_our_memory(int process)
+{
+	return syscall(SYS_kcmp, getpid(), process, KCMP_VM, 0, 0) == 0;
+}
+
+/*
+ * For whom is this message to be answered? 0: for nobody. A process that reads our memory from outside waits until the owner has
+ * the page.
+ */
+static int who_waits(const struct stm_view *view, int thread)
+{
+	if (thread == view->doubt.thread || is_of_this_process(thread))
+		return thread;
+	return is_child_with_our_memory(thread) ? STM_CHILD_OF_OWNER : 0;
 }
 
 static bool is_same(const struct stm_view_fault *a, const struct stm_view_fault *b)
@@ -75,7 +92,7 @@ static void resolve(struct stm_view *view, const struct uffd_msg *message)
 {
 	struct stm_fault fault = {
 		.address = message->arg.pagefault.address,
-		.thread = (int)message->arg.pagefault.feat.ptid,
+		.thread = who_waits(view, (int)message->arg.pagefault.feat.ptid),
 		.write = message->arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP),
 		.mapped = true,
 	};
@@ -86,7 +103,7 @@ static void resolve(struct stm_view *view, const struct uffd_msg *message)
 	};
 	int error;
 
-	if (fault.thread != view->doubt.thread && !is_of_this_process(fault.thread))
+	if (!fault.thread)
 		return;
 	if (is_doubtful(view, &what)) {
 		view->doubt = what;
