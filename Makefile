@@ -226,7 +226,7 @@ installed-tests: selftests
 	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(TESTDIR)/run/kselftest-list.txt
 
 # Scripts among the tests find the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
-check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup build/small/libuffdstm.a
+check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup build/small/tools/samples/finddup
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
 		selftests/run.sh $(TESTDIR)/run
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# valgrind_test.sh - programs with engines sigbus and async run under memcheck, with the same results, and its reports are
-# as good as without the library.
+# valgrind_test.sh - programs with engines sigbus and async run under memcheck, with the same results, and its
+# reports are as good as without the library.
 #
 # What it takes is told by uffdstm(7), "Debugging": the small layout, and registers that are right when a fault's
 # handler runs. A library that has its handler thread cannot run: valgrind lets one thread run at a time, and
@@ -124,7 +124,7 @@ check()
 }
 
 echo "TAP version 13"
-echo "1..6"
+echo "1..7"
 ${CC:-gcc} -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-clobbered -pthread -DSTM_SMALL_LAYOUT -I"$UFFDSTM_SRC/lib/include" \
 	-fno-tree-vectorize -fno-ivopts -fno-builtin-memset -fno-builtin-memcpy \
 	-o "$tmp/program" "$tmp/program.c" "$UFFDSTM_BUILD/small/libuffdstm.a" >"$tmp/log" 2>&1
@@ -147,6 +147,9 @@ for engine in sigbus async; do
 	[ $code = 0 ] && grep -q "^$engine: $native\$" "$tmp/log"
 	result $? "engine $engine: no errors, and the same results"
 done
+
+check "$UFFDSTM_BUILD/small/tools/samples/finddup" -q -v -t 2 "$UFFDSTM_SRC/lib" && grep -q "builds the same table" "$tmp/log"
+result $? "finddup: no errors, and the table of a sequential program"
 
 check "$tmp/program" past
 [ $? = 99 ] && grep -q "Invalid read of size 4" "$tmp/log"
