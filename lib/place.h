@@ -12,8 +12,8 @@
 void stm_place_open(void);
 
 /*
- * In a signal handler that interrupted the thread at @next: the place to blame for what the instruction at @pc did, which is
- * that one or the one before. It is @pc itself, or, if that is the C library's or our own, the call in the
+ * In a signal handler that interrupted the thread at @next: the place to blame for what the instruction at @pc did,
+ * which is that one or the one before. It is @pc itself, or, if that is the C library's or our own, the call in the
  * program's code that led there.
  */
 uintptr_t stm_place_of(const void *pc, const void *next);

@@ -13,9 +13,9 @@
  * A step compares its pages before and behind, so that what a wide store did to the next granule is seen, too.
  * What commits of others do to a page during a transaction (when it becomes inevitable) goes to the image as well.
  *
- * A store outside of transactions is let through by a step, too, if the page is the view's own: so it would happen without strict
- * mode. The segment is RUNNING meanwhile, without a site, so that helpers keep off. Other pages cannot be stored
- * to outside, with or without strict mode: the program stops.
+ * A store outside of transactions is let through by a step, too, if the page is the view's own: so it would happen
+ * without strict mode. The segment is RUNNING meanwhile, without a site, so that helpers keep off. Other pages
+ * cannot be stored to outside, with or without strict mode: the program stops.
  *
  * All of a segment's lists belong to its thread while RUNNING, or to the helper that holds it.
  */
@@ -123,15 +123,15 @@ static void print_object(char *text, size_t len, uintptr_t address)
 
 /*
  * @pc is where the store was made, NULL if it is not known, and @next where the thread was interrupted, just there or
- * behind. @site NULL: outside a transaction.
+ * behind. @site NULL: outside a transaction. False: its place was reported before.
  */
-static void report(const void *pc, const void *next, uintptr_t address, const struct stm_site *site)
+static bool report(const void *pc, const void *next, uintptr_t address, const struct stm_site *site)
 {
 	uintptr_t place = pc ? stm_place_of(pc, next) : 0;
 	char at[256] = "unknown", object[96];
 
 	if (!is_new(place ? place : (uintptr_t)site))
-		return;
+		return false;
 	atomic_fetch_add_explicit(&reports, 1, memory_order_relaxed);
 	if (place)
 		stm_place_print(at, sizeof(at), place);
@@ -147,6 +147,7 @@ static void report(const void *pc, const void *next, uintptr_t address, const st
 			     (size_t)address, site->file, site->line, object);
 	if (stm_global.strict == STM_STRICT_ABORT)
 		abort();
+	return true;
 }
 
 void stm_strict_report_local(const void *pc, uintptr_t address)
@@ -359,7 +360,10 @@ static bool report_one(struct stm_seg *seg, size_t granule)
 	return false;
 }
 
-/* Call @visit for each granule that was stored to without stm_write(), or before it, and is not blamed; until it says true. */
+/*
+ * Call @visit, until it says true, for each granule that was stored to without stm_write(), or before it, and is not
+ * blamed.
+ */
 static bool each_raw(struct stm_seg *seg, raw_granule *visit)
 {
 	struct stm_strict *strict = seg->strict;
@@ -432,7 +436,9 @@ void stm_strict_enter(struct stm_seg *seg, const struct stm_fault *fault, size_t
 		stm_run(seg);
 	if (seg->view.state[page] == STM_PAGE_GUARDED)
 		return;
-	report(fault->pc, fault->pc, fault->address - (uintptr_t)seg->start, NULL);
+	if (!report(fault->pc, fault->pc, fault->address - (uintptr_t)seg->start, NULL))
+		stm_die("write of heap address %#zx outside a transaction, at a place reported before: use STM_ATOMIC or stm_atomic()",
+			(size_t)(fault->address - (uintptr_t)seg->start));
 	abort();
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * strict_test.c - UFFDSTM_STRICT: a store without stm_write() is reported once for each place, with the address, the block, the
- * source line and the transaction; right use is not reported.
+ * strict_test.c - UFFDSTM_STRICT: a store without stm_write() is reported once for each place, with the address, the
+ * block, the source line and the transaction; right use is not reported.
  *
  * Each test runs children, which set the environment themselves.
  */
@@ -528,6 +528,15 @@ static void outside_shared(void *arg)
 	STORE(block + 24, 1);
 }
 
+static void outside_shared_again(void *arg)
+{
+	start(arg);
+	for (volatile int i = 0; i < 2; i++) {
+		STORE(block + 24, 1);
+		empty_view();
+	}
+}
+
 static bool is_outside(const struct ended *e)
 {
 	return strstr(e->text, "write of heap address") && strstr(e->text, " outside a transaction at ") &&
@@ -556,6 +565,10 @@ TEST_F(strict, outside_of_transactions)
 	e = run_child(outside_shared, "1");
 	EXPECT_TRUE(was_killed_by(&e, SIGABRT) && e.lines == 1 && is_outside(&e)) {
 		TH_LOG("%s", how(&e));
+	}
+	e = run_child(outside_shared_again, "1");
+	EXPECT_TRUE(was_killed_by(&e, SIGABRT) && e.lines == 2 && is_outside(&e)) {
+		TH_LOG("again: %s", how(&e));
 	}
 }
 

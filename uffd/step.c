@@ -2,8 +2,9 @@
 /*
  * step.c - the processor's trap flag, set in the context that a signal handler returns to.
  *
- * An instruction that faults again before it is through keeps the flag, and traps when it is. Handlers of other signals
- * run without the flag: the kernel keeps it in the context that they interrupted. A rep instruction traps after each turn.
+ * An instruction that faults again before it is through keeps the flag, and traps when it is. Handlers of other
+ * signals run without the flag: the kernel keeps it in the context that they interrupted. A rep instruction traps
+ * after each turn.
  */
 #define _GNU_SOURCE
 #include <errno.h>
