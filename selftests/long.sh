@@ -69,7 +69,7 @@ part sanitizers KSELFTEST_TIMEOUT=900 make check VARIANT=asan TESTS="$programs"
 # Each engine, with the fault counts that it should have. Strict mode runs with sigbus, whatever is asked for.
 for engine in thread async; do
 	part "engine $engine" UFFDSTM_ENGINE=$engine KSELFTEST_TIMEOUT=900 make check \
-		TESTS="$(tr ' ' '\n' <<<"$programs" | grep -vx strict_test | tr '\n' ' ') gdb_test.sh finddup_test.sh"
+		TESTS="$(tr ' ' '\n' <<<"$programs" | grep -vx -e strict_test -e strict_use_test | tr '\n' ' ') gdb_test.sh finddup_test.sh"
 done
 # No false report stops a test. Not those that look at the states of pages, make stores without barriers or choose engines.
 strict=$(tr ' ' '\n' <<<"$programs" | grep -vx -e pages_test -e pages_model_test \

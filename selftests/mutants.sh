@@ -31,8 +31,8 @@ TRACK_NO_MARKS      tracked_test       tracked.a_page_mapped_before_conflicts
 TRACK_NO_DIFF       tracked_test       tracked.a_store_without_a_fault_is_committed
 TRACK_NO_UNDO       tracked_test       tracked.a_store_without_a_fault_is_undone
 STRICT_NO_COMPARE   strict_test        strict.mistakes_are_reported_once
-STRICT_OLD_IMAGE    strict_test        strict.commits_of_others_are_no_stores
-STRICT_NO_GUARD     strict_test        strict.commits_of_others_are_no_stores
+STRICT_OLD_IMAGE    strict_use_test    strict.commits_of_others_are_no_stores
+STRICT_NO_GUARD     strict_use_test    strict.commits_of_others_are_no_stores
 NO_WAKE             mutant_engine_test handler.nobody_is_left_waiting
 NO_COLLECT          mutant_engine_test stores.a_store_without_a_fault_is_found
 DOUBT_NOTHING       mutant_engine_test handler.a_late_message_is_no_fault
