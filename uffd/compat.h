@@ -58,4 +58,9 @@ struct pm_scan_arg {
 };
 #endif
 
+/* include/uapi/linux/fcntl.h: Linux 6.15: this thread, where a pidfd is asked for */
+#ifndef PIDFD_SELF_THREAD
+#define PIDFD_SELF_THREAD (-10000)
+#endif
+
 #endif

@@ -18,10 +18,7 @@
 #include "fault.h"
 
 struct stm_view;
-
-struct stm_page_run {
-	size_t first, last;             /* pages [first, last) */
-};
+struct stm_page_run;
 
 struct stm_engine {
 	const char *name;

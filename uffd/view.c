@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "compat.h"
@@ -259,14 +260,9 @@ size_t stm_view_collect(struct stm_view *view, size_t first, size_t last)
 	return found;
 }
 
-int stm_view_drop(struct stm_view *view, size_t first, size_t last)
+/* Pages [first, last) are mapped no more. */
+static void forget(struct stm_view *view, size_t first, size_t last)
 {
-	int error;
-
-	++view->calls;
-	error = stm_empty(page_address(view, first), (last - first) * STM_PAGE);
-	if (error)
-		return error;
 	for (size_t page = first; page < last; page++) {
 		uint8_t *state = view->state + page;
 
@@ -282,6 +278,61 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last)
 		view->dropped++;
 		count_regions(view, page, page + 1, -1);
 		*state = STM_PAGE_UNMAPPED;
+	}
+}
+
+int stm_view_drop(struct stm_view *view, size_t first, size_t last)
+{
+	int error;
+
+	++view->calls;
+	error = stm_empty(page_address(view, first), (last - first) * STM_PAGE);
+	if (!error)
+		forget(view, first, last);
+	return error;
+}
+
+/* Empty some of @n ranges, from the first one on. Returns how many, at least one; or -errno. */
+static int empty_some(const struct iovec *ranges, unsigned int n)
+{
+	static _Atomic bool one_by_one; /* Linux before 6.15, or a security filter */
+	unsigned int i = 0;
+	long bytes;
+	int error;
+
+	if (n > 1 && !one_by_one) {
+		bytes = syscall(SYS_process_madvise, PIDFD_SELF_THREAD, ranges, n, MADV_DONTNEED_LOCKED, 0);
+		for (; i < n && bytes >= (long)ranges[i].iov_len; i++)
+			bytes -= (long)ranges[i].iov_len;
+		if (i)
+			return (int)i;
+		one_by_one = true;
+	}
+	error = stm_empty(ranges[0].iov_base, ranges[0].iov_len);
+	return error ? error : 1;
+}
+
+int stm_view_drop_runs(struct stm_view *view, const struct stm_page_run *runs, unsigned int n,
+		       const struct iovec *others, unsigned int others_n)
+{
+	struct iovec ranges[3 * STM_RUNS_MAX];
+	unsigned int all = n + others_n;
+
+	for (unsigned int i = 0; i < n; i++) {
+		ranges[i].iov_base = page_address(view, runs[i].first);
+		ranges[i].iov_len = (runs[i].last - runs[i].first) * STM_PAGE;
+	}
+	if (others_n)
+		memcpy(ranges + n, others, others_n * sizeof(*others));
+	for (unsigned int i = 0; i < all;) {
+		int done = empty_some(ranges + i, all - i);
+
+		++view->calls;
+		if (done < 0)
+			return done;
+		for (; done--; i++)
+			if (i < n)
+				forget(view, runs[i].first, runs[i].last);
 	}
 	return 0;
 }

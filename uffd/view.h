@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "userfaultfd.h"
 
@@ -75,6 +76,19 @@ int stm_view_drop(struct stm_view *view, size_t first, size_t last);
 /* PRIVATE to GUARDED, and back: pages [first, last), all of that state. 0 or -errno. */
 int stm_view_guard(struct stm_view *view, size_t first, size_t last);
 int stm_view_unguard(struct stm_view *view, size_t first, size_t last);
+
+struct stm_page_run {
+	size_t first, last;             /* pages [first, last) */
+};
+
+#define STM_RUNS_MAX 64u
+
+/*
+ * Drop up to STM_RUNS_MAX runs, and then empty up to twice as many other ranges, at the price of one call where the
+ * kernel can (Linux 6.15): each call stops all CPUs that run a thread of this process. 0 or -errno; runs may be dropped then.
+ */
+int stm_view_drop_runs(struct stm_view *view, const struct stm_page_run *runs, unsigned int n,
+		       const struct iovec *others, unsigned int others_n);
 
 /* Map a SHARED page again that the kernel took back. 0 or -errno. */
 int stm_view_share_again(struct stm_view *view, size_t page);
