@@ -81,6 +81,8 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 
 	uint8_t state = seg->view.state[granule / STM_PAGE_GRANULES];
 
+	if (STM_MUTATED(TRIM_IN_TX) && seg->heed & STM_HEED_TRIM)
+		stm_trim(seg);
 	if (unlikely(state != STM_PAGE_PRIVATE)) {
 		/* A page costs microseconds: see whether the transaction is worth it. */
 		if (state != STM_PAGE_GUARDED && look_again(seg) && stm_tx_doomed(seg))

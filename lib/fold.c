@@ -141,6 +141,7 @@ static void serve(struct stm_seg *seg)
 		seg->idle_visits++;
 	}
 	if (seg->idle_visits >= PARK_VISITS && !stm_pages_drop_all(seg)) {
+		stm_markers_empty(seg);
 		atomic_fetch_add_explicit(&stm_global.parks, 1, memory_order_relaxed);
 		atomic_store_explicit(&seg->taken, STM_PARKED, memory_order_release);
 		return;
@@ -148,6 +149,7 @@ static void serve(struct stm_seg *seg)
 	stm_advance(seg);
 	if (unlikely(seg->strict) && !STM_MUTATED(STRICT_NO_GUARD))
 		stm_strict_end(seg);
+	seg->trim.begins = STM_TRIM_BEGINS - 1; /* it runs seldom: its next begin that finds commits looks at the clock */
 	/* Pairs with the owner's acquire of TAKEN: it sees what we did. */
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_release);
 }
@@ -207,6 +209,7 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 void stm_fold_try(struct stm_seg *seg)
 {
 	try_fold(seg, LAG_ALLOWED);
+	stm_trim_look(seg);
 }
 
 void stm_unpark(struct stm_seg *seg)

@@ -17,7 +17,7 @@
 #include "compat.h"
 #include "internal.h"
 
-/* Private to the library: the page states lie below the read markers. */
+/* Private to the library: two bytes about each page lie below the read markers, their state and their sweep. */
 #ifdef STM_SMALL_LAYOUT
 #define PAGE_STATES ((size_t)2 << 20)
 #else
@@ -25,7 +25,9 @@
 #endif
 
 _Static_assert(STM_HOT + STM_PAGE <= PAGE_STATES, "layout: page states above the hot page");
-_Static_assert(PAGE_STATES + STM_HEAP_LIMIT / STM_PAGE <= STM_HEAP / 4, "layout: markers above the page states");
+#define PAGE_SWEEPS (PAGE_STATES + STM_HEAP_LIMIT / STM_PAGE)
+
+_Static_assert(PAGE_SWEEPS + STM_HEAP_LIMIT / STM_PAGE <= STM_HEAP / 4, "layout: markers above what is known of pages");
 _Static_assert((STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_WRITE_MARKERS + STM_HEAP / 4, "layout: markers apart");
 _Static_assert(STM_WRITE_MARKERS + (STM_HEAP + STM_HEAP_LIMIT) / 4 <= STM_HEAP, "layout: markers below the heap");
 
@@ -124,6 +126,8 @@ static int extend(struct stm_seg *seg, size_t size)
 		return 0;
 	error = stm_make_usable(seg->start + PAGE_STATES, (pages + STM_PAGE - 1) / STM_PAGE * STM_PAGE);
 	if (!error)
+		error = stm_make_usable(seg->start + PAGE_SWEEPS, (pages + STM_PAGE - 1) / STM_PAGE * STM_PAGE);
+	if (!error)
 		error = stm_make_usable(seg->start + STM_HEAP / 4, pages * marker_bytes);
 	if (!error)
 		error = stm_make_usable(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4, pages * marker_bytes);
@@ -138,6 +142,7 @@ int stm_heap_enlist(struct stm_seg *seg)
 
 	seg->view.heap = seg->start + STM_HEAP;
 	seg->view.state = seg->start + PAGE_STATES;
+	seg->sweeps = seg->start + PAGE_SWEEPS;
 	seg->read_markers = (stm_marker *)(seg->start + STM_HEAP / 4);
 	seg->write_markers = (stm_marker *)(seg->start + STM_WRITE_MARKERS + STM_HEAP / 4);
 	pthread_mutex_lock(&grow_lock);

@@ -21,6 +21,10 @@
 #define ATTEMPTS_DEFAULT 8u
 #define LOG_DEFAULT ((size_t)64 << 20)
 #define LOG_MIN ((size_t)4 << 20)       /* free blocks that a segment keeps, four times over */
+#define TRIM_AGE_DEFAULT 3000u          /* ms */
+#define TRIM_AGE_MAX ((uint64_t)24 * 3600 * 1000)
+#define TRIM_SHARE_DEFAULT 1u           /* percent */
+#define NS_OF_MS ((uint64_t)1000000)
 
 struct stm_global stm_global;
 _Atomic bool stm_forked;
@@ -89,6 +93,12 @@ static int read_options(const struct stm_options *given)
 		o.attempts = ATTEMPTS_DEFAULT;
 	if (!o.log_limit)
 		o.log_limit = LOG_DEFAULT;
+	if (!o.trim_age)
+		o.trim_age = TRIM_AGE_DEFAULT;
+	if (!o.trim_share)
+		o.trim_share = TRIM_SHARE_DEFAULT;
+	if (!o.trim_pages)
+		o.trim_pages = UINT64_MAX;
 
 	if (o.heap_size < HEAP_MIN || o.heap_size > STM_HEAP_LIMIT)
 		return bad("heap_size", o.heap_size, "1 MiB to STM_HEAP_LIMIT");
@@ -100,6 +110,10 @@ static int read_options(const struct stm_options *given)
 		return bad("cluster_max", o.cluster_max, "a power of two, options.cluster to 512");
 	if (o.log_limit < LOG_MIN)
 		return bad("log_limit", o.log_limit, "4 MiB or more");
+	if (o.trim_age > TRIM_AGE_MAX && o.trim_age != STM_TRIM_NEVER)
+		return bad("trim_age", o.trim_age, "milliseconds, up to a day, or STM_TRIM_NEVER");
+	if (o.trim_share > 100)
+		return bad("trim_share", o.trim_share, "percent, 1 to 100");
 	stm_global.heap_limit = (o.heap_size + STM_PAGE - 1) / STM_PAGE * STM_PAGE;
 	stm_global.segments_limit = o.segments;
 	stm_global.cluster_min = o.cluster;
@@ -107,6 +121,10 @@ static int read_options(const struct stm_options *given)
 	stm_global.attempts_limit = o.attempts;
 	stm_global.log_limit = o.log_limit;
 	stm_global.engine = o.engine;
+	stm_global.trim_age = o.trim_age == STM_TRIM_NEVER ? UINT64_MAX : o.trim_age * NS_OF_MS;
+	stm_global.trim_share = (unsigned int)o.trim_share;
+	stm_global.trim_limit = o.trim_pages;
+	stm_global.trim_versions = STM_TRIM_VERSIONS;
 	return 0;
 }
 

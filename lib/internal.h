@@ -143,6 +143,7 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_HEED_OUTCOME 8u             /* @outcome is not 0 */
 #define STM_HEED_TRACKED 16u            /* tracked pages are mapped still */
 #define STM_HEED_STRICT 32u             /* strict mode: always */
+#define STM_HEED_TRIM 64u               /* it is time to look for cold pages */
 
 #define STM_NO_PIN UINT64_MAX
 
@@ -155,6 +156,34 @@ struct stm_checkpoint {
 struct stm_stride {
 	size_t low, high, size;
 };
+
+#define STM_TRIM_SAMPLES 8u
+
+/* What trim.c knows of a segment. */
+struct stm_trim {
+	uint64_t seen;                  /* ns of the coarse clock at the last look */
+	uint64_t time;                  /* ns that count: of those between two looks, at most a quarter of the age */
+	uint64_t due;                   /* at this @time a begin is to take a sample; UINT64_MAX: no trim */
+	uint64_t began;                 /* @time of the last sweep */
+	int64_t credit;                 /* CPU time granted and not used, ns */
+	struct {
+		uint64_t at;            /* @time */
+		uint32_t version;       /* the segment's then */
+	} samples[STM_TRIM_SAMPLES];    /* a ring */
+	unsigned int newest;            /* sample */
+	unsigned int begins;            /* slow ones */
+	bool sweeping;
+	uint8_t number;                 /* of the sweep, modulo STM_SWEEP_NUMBERS */
+	size_t region;                  /* where the sweep goes on */
+	unsigned int halvings;          /* of the age, for the limit */
+	uint64_t to_visit[STM_REGION_SLOTS / 64];  /* bit r % 512: the sweep is still to visit region r */
+	uint64_t has_marks[STM_REGION_SLOTS / 64]; /* it had a mapped page since its markers were last emptied */
+	uint64_t pages, sweeps, ns;     /* statistics */
+};
+
+/* stm_seg.sweeps */
+#define STM_SWEEP_NUMBERS 128u
+#define STM_SWEEP_TRIMMED 128u          /* flag: sweep @number trimmed the page; else it was mapped after that sweep began */
 
 struct stm_action;
 struct stm_blocks;
@@ -215,6 +244,8 @@ struct stm_seg {
 	struct stm_view view;
 	struct stm_stride reads, writes; /* of UNMAPPED pages; of pages to be PRIVATE */
 	struct stm_stride tracked_reads, tracked_writes; /* the same, of tracked memory */
+	uint8_t *sweeps;                /* by page: number of a sweep, STM_SWEEP_TRIMMED */
+	struct stm_trim trim;
 
 	/* Entry memory: the block in use, blocks not yet recyclable, blocks to use next. */
 	struct stm_block *block, *used_first, *used_last, *free;
@@ -256,6 +287,10 @@ struct stm_global {
 	unsigned int strict;            /* enum stm_strict_mode */
 	size_t log_limit;
 	const char *engine;             /* asked for, or NULL; while stm_init() runs */
+	uint64_t trim_age;              /* ns; UINT64_MAX: no trim */
+	unsigned int trim_share;        /* percent of a CPU, for each segment */
+	uint64_t trim_limit;            /* private pages of a segment; UINT64_MAX: no limit */
+	uint32_t trim_versions;         /* pages that so many versions used last are not cold, whatever their age */
 
 	_Atomic size_t heap_size;       /* bytes that exist; grows under the grow lock */
 	struct stm_seg *segments[STM_SEGMENTS_LIMIT]; /* appended under the grow lock */
@@ -365,6 +400,17 @@ void stm_track_commit(struct stm_seg *seg);     /* log what was changed */
 void stm_track_aborted(struct stm_seg *seg);    /* put it back */
 void stm_track_forget(struct stm_seg *seg);     /* the view is empty */
 void stm_track_close(struct stm_seg *seg);
+
+/* ---- trim.c ---- */
+
+#define STM_TRIM_VERSIONS 64u
+#define STM_TRIM_BEGINS 64u             /* slow begins between two looks at the clock */
+
+void stm_trim(struct stm_seg *seg);             /* at begin: drop cold pages, if it is time */
+void stm_trim_look(struct stm_seg *seg);        /* now and then: have begin do so. The owner only */
+void stm_trim_start(struct stm_seg *seg);       /* all pages are as if just used: at attach, and when versions begin again */
+void stm_trim_mapped(struct stm_seg *seg, size_t page, size_t first, size_t last); /* @page needed [first, last) mapped */
+int stm_markers_empty(struct stm_seg *seg);     /* forget all markers, and give their memory back */
 
 /* ---- fold.c ---- */
 

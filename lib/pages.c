@@ -280,6 +280,7 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 	unpin_log(seg);
 	if (unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
+	stm_trim_mapped(seg, page, first, last);
 	/* What could not be had beside the page itself is not needed now. */
 	return seg->view.state[page] == STM_PAGE_UNMAPPED ? error : 0;
 }
@@ -356,6 +357,7 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 		stm_track(seg, first, last);
 	if (unlikely(seg->strict) && !error)
 		stm_strict_guard(seg, first, last);
+	stm_trim_mapped(seg, page, first, last);
 	return error;
 }
 

@@ -2,7 +2,7 @@
 /*
  * segment.c - attach, detach, and threads that end without saying so.
  *
- * A segment outlives its thread: it keeps its reservation, markers, version counter and log memory for the next
+ * A segment outlives its thread: it keeps its reservation, version counter and log memory for the next
  * one that attaches. Attach maps nothing of the heap's contents: all pages start UNMAPPED.
  */
 #define _GNU_SOURCE
@@ -89,6 +89,8 @@ static int new_segment(struct stm_seg **result)
 
 	if (!start)
 		return complain_space();
+	/* A huge page of markers is for 8 MiB of heap: a working set that is scattered would have 2 MiB of them for each page. */
+	madvise(start, RESERVATION, MADV_NOHUGEPAGE);
 	seg = (struct stm_seg *)(start + STM_HOT);
 	error = stm_make_usable(seg, STM_PAGE);
 	if (error) {
@@ -132,6 +134,7 @@ static void join(struct stm_seg *seg)
 	seg->reads = seg->writes = seg->tracked_reads = seg->tracked_writes = (struct stm_stride){ 0 };
 	seg->outcome = 0;
 	seg->attempt = 0;
+	stm_trim_start(seg);
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
@@ -155,6 +158,7 @@ static void part(struct stm_seg *seg)
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->attached, false, memory_order_release);
 	pthread_mutex_unlock(&stm_global.fold_lock);
+	stm_markers_empty(seg); /* the attach lock keeps the next thread away */
 }
 
 static int attach_locked(void)

@@ -40,6 +40,9 @@ static void add_segment(struct stm_stats *all, struct stm_seg *seg)
 	all->system_calls += seg->view.calls + seg->calls;
 	all->log_bytes += atomic_load_explicit(&seg->block_bytes, memory_order_relaxed);
 	all->log_waits += seg->log_waits;
+	all->pages_trimmed += seg->trim.pages;
+	all->trim_sweeps += seg->trim.sweeps;
+	all->trim_ns += seg->trim.ns;
 	all->attached += atomic_load_explicit(&seg->attached, memory_order_relaxed);
 }
 

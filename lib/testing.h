@@ -26,6 +26,7 @@ enum stm_point {
 	STM_POINT_PENDING,              /* before PENDING is put into the log */
 	STM_POINT_THROTTLE,             /* one turn of waiting for log space */
 	STM_POINT_LOGGED,               /* a granule run was logged and marked */
+	STM_POINT_TRIM,                 /* cold pages are chosen, not yet dropped */
 	STM_POINTS
 };
 
@@ -73,6 +74,8 @@ enum stm_mutant {
 	STM_MUTANT_STRICT_NO_GUARD,     /* pages that a helper has written to stay open */
 	STM_MUTANT_DOUBT_NOTHING,       /* a message of a thread that goes on already is believed */
 	STM_MUTANT_PART_BEHIND,         /* detach stamps free memory with an older snapshot than that of the free */
+	STM_MUTANT_TRIM_IN_TX,          /* trims while a transaction runs */
+	STM_MUTANT_TRIM_WARM,           /* trims pages without a look at their markers */
 	STM_MUTANTS
 };
 

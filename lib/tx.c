@@ -90,13 +90,11 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 /* The versions are used up: forget all markers, by giving their memory back. */
 static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
 {
-	size_t len = stm_view_pages(&seg->view) * STM_PAGE_GRANULES * sizeof(uint32_t);
-
-	if (stm_empty(seg->read_markers, len) || stm_empty(seg->write_markers, len))
+	if (stm_markers_empty(seg))
 		stm_die("madvise(MADV_DONTNEED): cannot clear the markers");
-	seg->calls += 2;
 	seg->versions_renewed += seg->version - 1;
 	seg->hot.version = STM_ONE_VERSION;
+	stm_trim_start(seg);
 }
 
 /*
@@ -120,10 +118,14 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
 		stm_unpark(seg);
 	stm_advance(seg);
+	if (unlikely(++seg->trim.begins % STM_TRIM_BEGINS == 0))
+		stm_trim_look(seg);
 	if (heed & STM_HEED_LOG)
 		stm_log_throttle(seg);
 	if (heed & STM_HEED_VERSIONS)
 		renew_versions(seg);
+	if (unlikely(seg->heed & STM_HEED_TRIM))
+		stm_trim(seg);
 	if (heed & STM_HEED_OUTCOME)
 		seg->outcome = 0;
 	if (heed & STM_HEED_STRICT)

@@ -242,6 +242,9 @@ TEST(bad_options)
 		{ { .size = sizeof(struct stm_options), .cluster_max = 1024 }, "cluster_max" },
 		{ { .size = sizeof(struct stm_options), .cluster = 32, .cluster_max = 16 }, "cluster_max" },
 		{ { .size = sizeof(struct stm_options), .log_limit = 4096 }, "log_limit" },
+		{ { .size = sizeof(struct stm_options), .trim_age = 86400001 }, "trim_age" },
+		{ { .size = sizeof(struct stm_options), .trim_age = STM_TRIM_NEVER - 1 }, "trim_age" },
+		{ { .size = sizeof(struct stm_options), .trim_share = 101 }, "trim_share" },
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -267,6 +270,8 @@ TEST(good_options)
 		{ .size = sizeof(struct stm_options), .cluster = 1, .attempts = 1 },
 		{ .size = sizeof(struct stm_options), .cluster = 512, .attempts = ~0u },
 		{ .size = sizeof(struct stm_options), .log_limit = SIZE_MAX },
+		{ .size = sizeof(struct stm_options), .trim_age = STM_TRIM_NEVER, .trim_share = 100, .trim_pages = 1 },
+		{ .size = sizeof(struct stm_options), .trim_age = 86400000, .trim_share = 1, .trim_pages = UINT64_MAX },
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -303,6 +308,15 @@ TEST(options_of_other_versions)
 	e = run_child(init_with, &o);
 	EXPECT_TRUE(exited_with(&e, 0)) {
 		TH_LOG("an earlier size: %s", how(&e));
+	}
+	/* Nor what stands where a structure had padding, and where later fields stand now. */
+	o.options = (struct stm_options)STM_OPTIONS_INIT;
+	o.options.size = offsetof(struct stm_options, engine);
+	memset(&o.options.cluster_max + 1, 0xff,
+	       sizeof(o.options) - offsetof(struct stm_options, cluster_max) - sizeof(o.options.cluster_max));
+	e = run_child(init_with, &o);
+	EXPECT_TRUE(exited_with(&e, 0)) {
+		TH_LOG("before engines and trim: %s", how(&e));
 	}
 }
 

@@ -19,6 +19,7 @@ static bool start_with(size_t pages, unsigned int min, unsigned int max)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.heap_size = HEAP_PAGES * STM_PAGE;
 	options.cluster = min;
 	options.cluster_max = max;

@@ -145,6 +145,7 @@ static int init_heap(void)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.heap_size = 64 * MIB;
 	return stm_init(&options);
 }

@@ -135,6 +135,10 @@ static void *run_thread(void *arg)
 	attach();
 	await(&t->world->go);
 	for (unsigned int i = 0; i < c->transactions && !schedule_failures(); i++) {
+		if (history_chance(t, c->trim)) {
+			stm__self->trim.credit = 1000000;
+			stm__self->heed |= STM_HEED_TRIM;
+		}
 		run_transaction(t);
 		if (history_chance(t, c->nap))
 			usleep((useconds_t)history_random(t, history_random(t, 20) ? 1000 : 30000));
@@ -192,8 +196,12 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->large = (unsigned int)PICK(r, 0, 100);
 	c->big = (unsigned int)PICK(r, 0, 0, 30);
 	c->verify = (unsigned int)PICK(r, 100, 1000);
+	c->trim = (unsigned int)PICK(r, 0, 1, 10, 100);
+	c->trim_versions = (unsigned int)PICK(r, 0, 1, 10);
 	c->options.heap_size = (size_t)256 << 20;
 	c->options.cluster = (unsigned int)PICK(r, 1, 2, 16, 64, 512);
+	if (c->trim && c->trim < c->options.cluster)
+		c->trim = c->options.cluster; /* or copies of clusters would be all that it does */
 	c->options.attempts = (unsigned int)PICK(r, 1, 2, 8, 1000);
 	c->options.log_limit = (size_t)PICK(r, 4, 4, 64) << 20;
 }
@@ -331,7 +339,7 @@ static void check_history(struct history_world *world, struct history_thread *th
 		stm_atomic(compare, &both);
 		stm_thread_detach();
 	}
-	printf("# %llu commits, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults\n",
+	printf("# %llu commits, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults, %llu pages trimmed\n",
 	       (unsigned long long)counts.wrote, (unsigned long long)counts.read_only,
 	       (unsigned long long)counts.undone, (unsigned long long)counts.events,
 	       (unsigned long long)(stats.aborts[STM_ABORT_CONFLICT] +
@@ -340,7 +348,8 @@ static void check_history(struct history_world *world, struct history_thread *th
 	       (unsigned long long)stats.inevitable, (unsigned long long)stats.parked,
 	       (unsigned long long)stats.log_waits,
 	       (unsigned long long)(stats.faults[STM_FAULT_READ] + stats.faults[STM_FAULT_WRITE] +
-				    stats.faults[STM_FAULT_PROTECT]));
+				    stats.faults[STM_FAULT_PROTECT]),
+	       (unsigned long long)stats.pages_trimmed);
 	free(model.words);
 	free(model.keys);
 }
@@ -359,9 +368,9 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 	choose_config(&world.config, next_random(&random), torture);
 	if (tracked)
 		choose_tracked(&world.config, next_random(&random));
-	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u, tracked %u\n",
+	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u, trim %u, tracked %u\n",
 	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride,
-	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help,
+	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help, c->trim,
 	       c->tracked_words + 2u * c->tracked_nodes);
 	fflush(stdout);
 	stm_commit_hook = remember_position;
@@ -370,6 +379,9 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 		schedule_fail("stm_init: %s", stm_strerror(error));
 		return false;
 	}
+	if (c->trim)
+		stm_global.trim_age = 0;
+	stm_global.trim_versions = c->trim_versions;
 	attach();
 	if (stm_atomic(make_world, &world)) {
 		schedule_fail("no memory for the words");

@@ -22,6 +22,7 @@ FIXTURE_SETUP(log)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.cluster = 1;
 	options.log_limit = (size_t)4 << 20;
 	ASSERT_EQ(0, stm_init(&options));

@@ -19,6 +19,7 @@ FIXTURE_SETUP(view)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.cluster = 1;
 	ASSERT_EQ(0, stm_init(&options));
 	self->words = words_new(8);

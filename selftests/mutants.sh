@@ -37,6 +37,8 @@ NO_WAKE             mutant_engine_test handler.nobody_is_left_waiting
 NO_COLLECT          mutant_engine_test stores.a_store_without_a_fault_is_found
 DOUBT_NOTHING       mutant_engine_test handler.a_late_message_is_no_fault
 PART_BEHIND         mutant_view_test   view.freed_memory_waits_though_its_segment_slept
+TRIM_IN_TX          trim_test          trim.no_page_goes_while_a_transaction_runs
+TRIM_WARM           trim_test          trim.pages_in_use_stay_whatever_the_limit
 '
 
 log=$(mktemp -d) || exit 1

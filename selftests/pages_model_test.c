@@ -3,7 +3,7 @@
  * pages_model_test.c - white box: random sequences of page events against a simple model in plain memory.
  *
  *   1. Three attached threads take turns, one operation at a time: begin, read, store with and without barrier, commit,
- *      cancel, prefault, detach and attach, fold, help (which serves or parks sleepers), reclaim by the kernel.
+ *      cancel, prefault, detach and attach, fold, help (which serves or parks sleepers), reclaim by the kernel, trim.
  *   2. The model knows the history of all committed values, and of each segment the snapshot, the state of each page, the
  *      contents of PRIVATE ones and the last use of each. It follows the table of DESIGN section 5, not the code.
  *   3. After each operation: the value read, whether the transaction was restarted, the number of faults by kind. Every
@@ -14,10 +14,11 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <uffdstm.h>
 
-#include "internal.h"
+#include "pages_model.h"
 #include "support.h"
 
 #ifndef MADV_PAGEOUT
@@ -26,11 +27,7 @@
 
 #define ACTORS 3u
 #define FIRST 1024u                     /* the first page of the window: a cluster starts here */
-#define PAGES 1024u                     /* of the window: whole clusters, whatever their size */
-#define WORDS 4u                        /* granules that are used of each page */
-#define COMMITS 20000u                  /* at most, in one run */
 #define OPERATIONS 2500u
-#define RECENT 1000u                    /* versions: what the library means by "used lately" */
 
 static const unsigned int granule_of[WORDS] = { 0, 1, 100, 255 };
 
@@ -46,203 +43,6 @@ static word *at(size_t page, size_t k)
 static size_t offset_of(size_t page, size_t k)
 {
 	return (FIRST + page) * STM_PAGE + granule_of[k] * STM_GRANULE;
-}
-
-/* ---- the model ---- */
-
-struct change {
-	uint16_t page;
-	uint8_t k;
-	uint64_t value;
-};
-
-struct commit {
-	struct change changes[32];
-	unsigned int n;
-};
-
-struct model {
-	bool attached, parked, running;
-	uint64_t snapshot;
-	uint8_t state[PAGES];
-	bool reclaimed[PAGES];          /* SHARED, but the kernel has taken it */
-	bool stored[PAGES];             /* SHARED, but the kernel has made a copy for a store: engine async */
-	uint64_t private[PAGES][WORDS];
-	uint32_t used[PAGES];           /* version of the last barrier; 0: none */
-	uint32_t read_in[PAGES][WORDS]; /* the same for each granule */
-	uint64_t faults[STM_FAULT_KINDS];
-
-	/* The running transaction. */
-	struct change old[32];          /* old values, in order of first write */
-	unsigned int writes;
-};
-
-static struct commit history[COMMITS];
-static uint64_t tail;
-static struct model models[STM_SEGMENTS_LIMIT]; /* by segment: they outlive their threads */
-static size_t cluster;
-static bool async;
-
-/* The committed value at a position, by looking back. */
-static uint64_t value_at(size_t page, size_t k, uint64_t position)
-{
-	while (position--)
-		for (unsigned int i = history[position].n; i--;)
-			if (history[position].changes[i].page == page && history[position].changes[i].k == k)
-				return history[position].changes[i].value;
-	return 0;
-}
-
-/* All values at a position, kept for the last one asked for. */
-struct picture {
-	uint64_t position;
-	uint64_t values[PAGES][WORDS];
-};
-
-static const struct picture *picture_at(struct picture *p, uint64_t position)
-{
-	if (position < p->position)
-		memset(p, 0, sizeof(*p));
-	for (; p->position < position; p->position++)
-		for (unsigned int i = 0; i < history[p->position].n; i++) {
-			const struct change *c = &history[p->position].changes[i];
-
-			p->values[c->page][c->k] = c->value;
-		}
-	return p;
-}
-
-/* Pages of the cluster of @page that hang together with it in one state. */
-static void neighbours(const struct model *m, size_t page, uint8_t state, size_t *first, size_t *last)
-{
-	size_t low = page - page % cluster;
-
-	for (*first = page; *first > low && m->state[*first - 1] == state; --*first)
-		;
-	for (*last = page + 1; *last < low + cluster && m->state[*last] == state; ++*last)
-		;
-}
-
-static void fill_private(struct model *m, size_t page)
-{
-	for (size_t k = 0; k < WORDS; k++)
-		m->private[page][k] = value_at(page, k, m->snapshot);
-	m->state[page] = STM_PAGE_PRIVATE;
-	m->reclaimed[page] = false;
-}
-
-static bool touched_since(size_t page, uint64_t from, uint64_t to)
-{
-	for (; from < to; from++)
-		for (unsigned int i = 0; i < history[from].n; i++)
-			if (history[from].changes[i].page == page)
-				return true;
-	return false;
-}
-
-static void map_unmapped(struct model *m, size_t page, bool write, uint64_t folded)
-{
-	size_t first, last;
-
-	neighbours(m, page, STM_PAGE_UNMAPPED, &first, &last);
-	for (; first < last; first++)
-		if (write || touched_since(first, folded, m->snapshot))
-			fill_private(m, first);
-		else
-			m->state[first] = STM_PAGE_SHARED;
-}
-
-/* Stores that made no fault are found. */
-static bool collect(struct model *m, size_t first, size_t last)
-{
-	bool found = false;
-
-	for (; first < last; first++)
-		if (m->stored[first]) {
-			m->stored[first] = false;
-			m->state[first] = STM_PAGE_PRIVATE;
-			m->faults[STM_FAULT_PROTECT]++;
-			found = true;
-		}
-	return found;
-}
-
-static void make_shared_private(struct model *m, size_t page)
-{
-	size_t first, last;
-
-	neighbours(m, page, STM_PAGE_SHARED, &first, &last);
-	if (collect(m, first, last)) {
-		if (m->state[page] == STM_PAGE_PRIVATE)
-			return;
-		neighbours(m, page, STM_PAGE_SHARED, &first, &last);
-	}
-	for (; first < last; first++)
-		fill_private(m, first);
-}
-
-static void make_private(struct model *m, size_t page, uint64_t folded)
-{
-	if (m->state[page] == STM_PAGE_UNMAPPED)
-		map_unmapped(m, page, true, folded);
-	else if (m->state[page] == STM_PAGE_SHARED)
-		make_shared_private(m, page);
-}
-
-/* @version: of the segment at that time. */
-static void advance(struct model *m, uint64_t to, uint32_t version)
-{
-	for (; m->snapshot < to; m->snapshot++)
-		for (unsigned int i = 0; i < history[m->snapshot].n; i++) {
-			const struct change *c = &history[m->snapshot].changes[i];
-			uint8_t *state = &m->state[c->page];
-
-			if (*state == STM_PAGE_SHARED && !collect(m, c->page, c->page + 1U)) {
-				if (m->used[c->page] && version - m->used[c->page] < RECENT) {
-					make_shared_private(m, c->page);
-				} else {
-					*state = STM_PAGE_UNMAPPED;
-					m->reclaimed[c->page] = false;
-				}
-			}
-			if (*state == STM_PAGE_PRIVATE)
-				m->private[c->page][c->k] = c->value;
-		}
-}
-
-static void drop_all(struct model *m)
-{
-	collect(m, 0, PAGES);
-	memset(m->state, STM_PAGE_UNMAPPED, sizeof(m->state));
-	memset(m->reclaimed, 0, sizeof(m->reclaimed));
-}
-
-static bool is_doomed(const struct model *m, uint32_t version)
-{
-	for (uint64_t p = m->snapshot; p < tail; p++)
-		for (unsigned int i = 0; i < history[p].n; i++) {
-			const struct change *c = &history[p].changes[i];
-
-			if (m->read_in[c->page][c->k] == version)
-				return true;
-		}
-	return false;
-}
-
-static void undo(struct model *m)
-{
-	while (m->writes) {
-		const struct change *old = &m->old[--m->writes];
-
-		m->private[old->page][old->k] = old->value;
-	}
-	m->running = false;
-}
-
-static void use(struct model *m, size_t page, size_t k, uint32_t version)
-{
-	m->used[page] = version;
-	m->read_in[page][k] = version;
 }
 
 /* ---- actors ---- */
@@ -461,6 +261,18 @@ static void check_bounds(void)
 }
 
 /* ---- one operation ---- */
+
+/* The CPU time that a sweep is granted is enough for all of the window. */
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int error = __real_clock_gettime(id, ts);
+
+	if (id == CLOCK_THREAD_CPUTIME_ID)
+		*ts = (struct timespec){ 0 };
+	return error;
+}
 
 /* What a helper did to the others. */
 static void see_help(const struct actor *helper)
@@ -691,7 +503,21 @@ static void operate_outside(struct actor *a, struct model *m, uint64_t *seed)
 {
 	uint32_t version = a->seg->version;
 
-	switch (random_below(seed, 25)) {
+	switch (random_below(seed, 28)) {
+	case 25 ... 27:
+		/* Its next begin is one that trims. */
+		begin(a, version);
+		stm_global.trim_age = 0;
+		a->seg->trim.due = 0;
+		a->seg->trim.credit = 1;
+		a->seg->heed |= STM_HEED_TRIM;
+		tell(a, BEGIN);
+		stm_global.trim_age = UINT64_MAX;
+		a->seg->trim.due = UINT64_MAX;
+		trim(m, version);
+		CHECK(a->seg->trim.pages == m->trimmed, "actor %zu: %lu pages were trimmed, expected %lu", a - actors,
+		      a->seg->trim.pages, m->trimmed);
+		break;
 	case 24:
 		/* What was used lately is not any more. */
 		begin(a, version);
@@ -793,10 +619,12 @@ static void set_up(void)
 
 	options.cluster = (unsigned int)cluster;
 	options.heap_size = (FIRST + PAGES) * STM_PAGE;
+	options.trim_age = STM_TRIM_NEVER; /* but when it is told to */
 	options.attempts = ~0u; /* right of way would let others wait, who are not to */
 	if (stm_init(&options) || stm_heap_grow(options.heap_size))
 		abort();
 	stm_global.shares_hot_pages = true;
+	stm_global.trim_versions = WARM;
 	async = engine_is("async");
 	memset(models, 0, sizeof(models));
 	tail = 0;
@@ -835,7 +663,7 @@ TEST_F_TIMEOUT(model, random, 1800)
 {
 	uint64_t first = random_seed();
 	unsigned int runs = variant->runs * long_factor(10);
-	uint64_t faults[STM_FAULT_KINDS] = { 0 }, parks = 0, commits = 0;
+	uint64_t faults[STM_FAULT_KINDS] = { 0 }, parks = 0, commits = 0, trimmed = 0;
 
 	for (uint64_t n = 0; n < runs && !failure; n++) {
 		uint64_t seed = first + n;
@@ -852,6 +680,8 @@ TEST_F_TIMEOUT(model, random, 1800)
 		EXPECT_EQ(NULL, failure);
 		parks += atomic_load(&stm_global.parks);
 		commits += tail;
+		for (unsigned int i = 0; i < STM_SEGMENTS_LIMIT; i++)
+			trimmed += models[i].trimmed;
 		for (int kind = 0; kind < STM_FAULT_KINDS; kind++)
 			for (unsigned int i = 0; i < STM_SEGMENTS_LIMIT; i++)
 				faults[kind] += models[i].faults[kind];
@@ -859,11 +689,12 @@ TEST_F_TIMEOUT(model, random, 1800)
 			_exit(KSFT_FAIL);
 		take_down();
 	}
-	TH_LOG("seed %lu and on: %lu commits, %lu parks, faults: %lu %lu %lu %lu", first, commits, parks, faults[0],
-	       faults[1], faults[2], faults[3]);
+	TH_LOG("seed %lu and on: %lu commits, %lu parks, %lu pages trimmed, faults: %lu %lu %lu %lu", first, commits, parks,
+	       trimmed, faults[0], faults[1], faults[2], faults[3]);
 	/* It was about something. */
 	EXPECT_LT(0, parks);
 	EXPECT_LT(100, commits);
+	EXPECT_LT(100, trimmed);
 	for (int kind = 0; kind < STM_FAULT_KINDS; kind++)
 		EXPECT_LT(0, faults[kind]);
 }

@@ -171,6 +171,7 @@ FIXTURE_SETUP(pages)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.cluster = variant->cluster;
 	options.heap_size = HEAP_PAGES * STM_PAGE;
 	self->n = variant->cluster;

@@ -25,6 +25,7 @@ FIXTURE_SETUP(progress)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
 
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
 	options.attempts = ATTEMPTS;
 	options.log_limit = LOG_LIMIT;
 	ASSERT_EQ(0, stm_init(&options));

@@ -21,7 +21,10 @@ FIXTURE(tracked) {
 
 FIXTURE_SETUP(tracked)
 {
-	ASSERT_EQ(0, stm_init(NULL));
+	struct stm_options options = STM_OPTIONS_INIT;
+
+	options.trim_age = STM_TRIM_NEVER; /* page states are looked at, however long it takes */
+	ASSERT_EQ(0, stm_init(&options));
 	self->words = tracked_words_new(PAGES);
 	self->plain = words_new(1);
 	actor_start(&self->a);

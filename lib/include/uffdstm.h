@@ -92,9 +92,14 @@ struct stm_options {
 	size_t log_limit;       /* bytes of commit log per segment, not yet folded, past which begins wait: 4 MiB or more; default 64 MiB */
 	unsigned int cluster_max; /* most pages, while faults follow each other: likewise; default @cluster, if that is given */
 	const char *engine;     /* how page faults are taken: "sigbus", "thread", "async"; default UFFDSTM_ENGINE, else the best */
+	/* Pages that a thread no longer uses are taken out of its segment, and its memory: */
+	uint64_t trim_age;      /* after so many milliseconds, up to a day, or STM_TRIM_NEVER; default 3,000 */
+	uint64_t trim_share;    /* percent of a CPU that it may use for this: 1 .. 100; default 1 */
+	uint64_t trim_pages;    /* sooner, while it has more pages of its own than this; default no limit */
 };
 
-#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0, 0 }
+#define STM_TRIM_NEVER UINT64_MAX
+#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * stm_init - make the heap. Once per process, before anything else; @options may be NULL.
@@ -371,6 +376,9 @@ struct stm_stats {
 	const char *engine_opened;
 	uint64_t engine_in_calls;       /* 1: faults inside system calls are resolved; 0: they give EFAULT */
 	uint64_t strict_reports;        /* places reported by UFFDSTM_STRICT: see uffdstm-strict(7) */
+	uint64_t pages_trimmed;         /* pages unmapped because they were no longer used */
+	uint64_t trim_sweeps;           /* times a segment was looked through for them */
+	uint64_t trim_ns;               /* CPU time that this took, with the unmapping: nanoseconds */
 };
 
 /*
