@@ -101,6 +101,7 @@ int heap_run(const struct settings *s);
 int reader_run(const struct settings *s);
 int pages_run(const struct settings *s);
 int tracked_run(const struct settings *s);
+int trim_run(const struct settings *s);
 
 __attribute__((__noreturn__, __format__(__printf__, 1, 2))) void die(const char *format, ...);
 void pin(unsigned int i);

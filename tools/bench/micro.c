@@ -48,6 +48,7 @@ static const struct part {
 	{ "reader", reader_run, "a segment that only reads" },
 	{ "pages", pages_run, "page faults against the size of clusters" },
 	{ "tracked", tracked_run, "memory without barriers" },
+	{ "trim", trim_run, "memory of threads whose working sets move" },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))

@@ -136,6 +136,7 @@ struct foreign {
 	unsigned int commits;
 	unsigned int offset;            /* the cell in @data from which the committer writes */
 	unsigned int touch;             /* the cell that the walker reads each time */
+	bool trim;                      /* it has used the committer's region too, until that was trimmed */
 	_Atomic unsigned int turn;      /* odd: the walker's */
 	double ns[FOREIGN_TURNS];
 	uint64_t parked;
@@ -188,6 +189,24 @@ static void *committer_main(void *arg)
 	return NULL;
 }
 
+#define TRIM_SWEEPS 8           /* four ages: after two a page that is not used is gone */
+
+/* Use the committer's page, then only another one, until the first is gone. */
+static void use_once(struct foreign *f)
+{
+	struct stm_stats stats;
+	uint64_t before;
+
+	stm_stats(&stats, sizeof(stats));
+	before = stats.trim_sweeps;
+	write_one(&f->data[f->offset]);
+	do {
+		for (unsigned int i = 0; i < 10000; i++)
+			write_one(&f->data[f->touch]);
+		stm_stats(&stats, sizeof(stats));
+	} while (stats.trim_sweeps < before + TRIM_SWEEPS);
+}
+
 static void *walker_main(void *arg)
 {
 	struct foreign *f = arg;
@@ -196,6 +215,8 @@ static void *walker_main(void *arg)
 	pin(1);
 	thread_attach();
 	read_one(&f->data[f->touch]);
+	if (f->trim)
+		use_once(f);
 	stm_stats(&stats, sizeof(stats));
 	f->parked = stats.parked;
 	for (unsigned int i = 0; i < FOREIGN_TURNS; i++) {
@@ -242,36 +263,44 @@ static unsigned int cell_at(const struct foreign *f, size_t offset)
 	return (unsigned int)((first - (uintptr_t)f->data + offset) / sizeof(struct cell));
 }
 
+#define TRIM_AGE 50             /* ms */
+
 int foreign_run(const struct settings *s)
 {
 	static const unsigned int commits[] = { 16, 64, 256 };
+	/* Which cell the walker reads: of another region, of the committer's region, the committer's page; of another again */
+	static const size_t touched[] = { 2 * REGION, REGION - MIB, 0, 2 * REGION };
+	struct stm_options options = STM_OPTIONS_INIT;
 	static struct foreign f;
 	pthread_t thread;
 
 	(void)s;
-	library_start(64 * MIB);
+	options.heap_size = 64 * MIB;
+	options.trim_age = TRIM_AGE;
+	if (stm_init(&options))
+		die("stm_init failed");
 	start_thread(&thread, foreign_prepare, &f);
 	pthread_join(thread, NULL);
 	printf("\nwhat one foreign commit of one granule costs a segment at its next begin, ns\n"
-	       "%16s %18s %20s %18s\n", "commits at once", "region not mapped",
-	       "mapped, other page", "the page it uses");
+	       "%16s %18s %20s %18s %18s\n", "commits at once", "region not mapped",
+	       "mapped, other page", "the page it uses", "region trimmed");
 	for (size_t i = 0; i < sizeof(commits) / sizeof(commits[0]); i++) {
 		uint64_t parked = 0;
-		double ns[3];
+		double ns[4];
 
-		for (unsigned int how = 0; how < 3; how++) {
-			const size_t touched[3] = { 2 * REGION, REGION - MIB, 0 };
+		for (unsigned int how = 0; how < 4; how++) {
 			double none;
 
 			f.offset = cell_at(&f, 0);
 			f.touch = cell_at(&f, touched[how]);
+			f.trim = how == 3;
 			f.commits = 0;
 			none = foreign_measure(&f);
 			f.commits = commits[i];
 			ns[how] = (foreign_measure(&f) - none) / commits[i];
 			parked += f.parked;
 		}
-		printf("%16u %18.1f %20.1f %18.1f", commits[i], ns[0], ns[1], ns[2]);
+		printf("%16u %18.1f %20.1f %18.1f %18.1f", commits[i], ns[0], ns[1], ns[2], ns[3]);
 		if (parked)
 			printf("  (the segment was parked %llu times)", (unsigned long long)parked);
 		putchar('\n');
