@@ -425,9 +425,9 @@ TEST(kinds_of_memory_share_no_region)
 					blocks[i] = stm_realloc(blocks[i], size * 3);
 			}
 	for (int i = 0; i < N; i++) {
-		ASSERT_TRUE(blocks[i]);
-		EXPECT_EQ(i % 2, stm_tracked_regions[region_of(blocks[i])]);
-		EXPECT_EQ(i % 2, stm_tracked_regions[region_of((char STM *)blocks[i] + stm_usable_size(blocks[i]) - 1)]);
+		ASSERT_TRUE(!!blocks[i]);
+		EXPECT_EQ(i % 2, atomic_load(&stm_tracked_regions[region_of(blocks[i])]));
+		EXPECT_TRUE(stm_page_is_tracked(((uintptr_t)blocks[i] + stm_usable_size(blocks[i]) - 1 - STM_HEAP) / STM_PAGE) == i % 2);
 	}
 	EXPECT_EQ(0, stm_fini());
 }
@@ -457,7 +457,7 @@ TEST(full_heap_is_ENOMEM_for_either_kind)
 			EXPECT_GT(size + fill(size, first) * size, ((size_t)12 << 20));
 			errno = 0;
 			STM_ATOMIC
-				EXPECT_FALSE(stm_alloc_tracked((size_t)14 << 20));
+				EXPECT_FALSE(!!stm_alloc_tracked((size_t)14 << 20));
 			EXPECT_EQ(ENOMEM, errno);
 			EXPECT_GE(2, fill((size_t)1 << 20, !first));
 			EXPECT_EQ(0, stm_fini());
@@ -472,8 +472,8 @@ TEST(a_heap_without_room_for_a_region)
 	ASSERT_EQ(0, stm_init(&options));
 	ASSERT_EQ(0, stm_thread_attach());
 	STM_ATOMIC {
-		EXPECT_FALSE(stm_alloc_tracked(16));
-		EXPECT_TRUE(stm_alloc(16));
+		EXPECT_FALSE(!!stm_alloc_tracked(16));
+		EXPECT_TRUE(!!stm_alloc(16));
 	}
 	EXPECT_EQ(0, stm_fini());
 }
@@ -598,7 +598,7 @@ TEST(transfers_by_plain_loads_and_stores)
 		pthread_join(threads[i], NULL);
 	STM_ATOMIC {
 		sum = sum_of_cells();
-		EXPECT_EQ(torture.done, STM_GET(*torture.commits));
+		EXPECT_EQ(atomic_load(&torture.done), STM_GET(*torture.commits));
 	}
 	EXPECT_EQ(SUM, sum);
 	EXPECT_EQ(NULL, torture.failed)
