@@ -12,6 +12,7 @@ MAKEFLAGS += -rR --no-print-directory -j$(shell nproc)
 unexport TESTS
 
 prefix ?= /usr/local
+bindir ?= $(prefix)/bin
 libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
@@ -33,7 +34,7 @@ Q := @
 say = @printf '  %-8s%s\n' $(1) '$(2)'
 endif
 
-include lib/Kbuild uffd/Kbuild tools/samples/Kbuild tools/bench/Kbuild
+include lib/Kbuild uffd/Kbuild tools/uffdstm/Kbuild tools/samples/Kbuild tools/bench/Kbuild
 
 HEADER := lib/include/uffdstm.h
 MAP := lib/uffdstm.map
@@ -132,6 +133,7 @@ $(2)/libuffdstm.a: $$($(2)-objs) $(MAP) lib/check-symbols.sh build/symbols-agree
 	$$(Q)rm -f $$@ && ar rcs $$@ $(2)/uffdstm.o
 	$$(Q)lib/check-symbols.sh built $(MAP) $$@
 
+$(foreach p,$(stm-tools),$(eval $(call program,$(2),tools/uffdstm,$(p))))
 $(foreach p,$(stm-samples),$(eval $(call program,$(2),tools/samples,$(p))))
 $(foreach p,$(stm-bench),$(eval $(call program,$(2),tools/bench,$(p))))
 -include $(wildcard $(2)/lib/*.d $(2)/uffd/*.d $(2)/tools/*/*.d)
@@ -143,13 +145,15 @@ SONAME := libuffdstm.so.$(MAJOR)
 SHARED := build/libuffdstm.so.$(VERSION)
 OUT := $(call dir_of,$(VARIANT))
 LIBRARIES := build/libuffdstm.so build/libuffdstm.a build/uffdstm.pc
+TOOLS := $(stm-tools:%=$(OUT)/tools/uffdstm/%)
 SAMPLES := $(stm-samples:%=$(OUT)/tools/samples/%)
 BENCHES := $(stm-bench:%=$(OUT)/tools/bench/%)
 
-.PHONY: all lib samples benches selftests installed-tests run bench check check-long check-mutants check-kernels \
+.PHONY: all lib tools samples benches selftests installed-tests run bench check check-long check-mutants check-kernels \
 	check-man deps install clean help FORCE
-all: lib samples benches selftests
+all: lib tools samples benches selftests
 lib: $(LIBRARIES) $(OUT)/libuffdstm.a
+tools: $(TOOLS)
 samples: $(SAMPLES)
 benches: $(BENCHES)
 
@@ -226,6 +230,7 @@ installed-tests: selftests
 	+@$(make_tests) -s emit_tests COLLECTION=uffdstm > $(TESTDIR)/run/kselftest-list.txt
 
 # Scripts among the tests find the tree in UFFDSTM_SRC, what was built in UFFDSTM_BUILD.
+check: build/tools/uffdstm/uffdstm
 check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/finddup build/small/tools/samples/finddup
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
 		selftests/run.sh $(TESTDIR)/run
@@ -243,21 +248,22 @@ check-kernels: deps
 
 # ---- packages ----
 
-DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev $(if $(findstring clang,$(CC)),clang)
+DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev libcap-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
 DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb valgrind g++ clang libclang-rt-14-dev pkg-config
 DEPS_kernels := qemu-system-x86
 # One list, by what was asked for, so that a single look is enough.
 deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \
-	lib samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))
+	lib tools samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))
 deps:
 	@.ci/deps $(DEPS_$(deps_set)) $(if $(filter deps,$(MAKECMDGOALS)),$(DEPS_kernels))
 
 # ---- install ----
 
-install: lib
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(libdir) $(pkgconfigdir) $(includedir)/uffdstm \
+install: lib $(stm-tools:%=build/tools/uffdstm/%)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir) $(pkgconfigdir) $(includedir)/uffdstm \
 		$(mandir)/man3 $(mandir)/man7 $(datadir)/uffdstm)
+	$(INSTALL) -m 755 $(filter build/tools/%,$^) $(DESTDIR)$(bindir)/
 	$(INSTALL) -m 644 build/libuffdstm.a $(DESTDIR)$(libdir)/
 	$(INSTALL) -m 755 $(SHARED) $(DESTDIR)$(libdir)/
 	ln -sf $(notdir $(SHARED)) $(DESTDIR)$(libdir)/$(SONAME)
@@ -273,7 +279,7 @@ clean:
 	rm -rf build
 
 help:
-	@echo 'make               build library, samples, benchmarks and selftests, below build/'
+	@echo 'make               build library, tools, samples, benchmarks and selftests, below build/'
 	@echo 'make run           find duplicates below /usr with 1 and 2 threads and sequentially'
 	@echo '                   (THREADS=n, INPUT=dir)'
 	@echo 'make bench         measure the library; writes build/bench/micro.json (BENCH_ARGS=...)'
@@ -282,7 +288,7 @@ help:
 	@echo 'make check-mutants one mistake in the library at a time, each caught by a test'
 	@echo 'make check-kernels the selftests on Debian kernels 6.1 and 6.12, in qemu (TESTS="name name")'
 	@echo 'make check-man     lint the man pages'
-	@echo 'make lib           library only; also: samples, benches, selftests'
+	@echo 'make lib           library only; also: tools, samples, benches, selftests'
 	@echo 'make install       DESTDIR=, prefix=/usr/local'
 	@echo 'make deps          install the Debian packages that all of this needs (as root)'
 	@echo 'make clean         remove build/'
