@@ -2,63 +2,95 @@
 /*
  * check.c - what works here? One line a feature, and what to do about the rest.
  */
+#include <errno.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "check.h"
 
-/* Exit statuses of this subcommand; STATUS_USAGE and STATUS_TROUBLE beside them. */
-enum { USABLE = 0, USABLE_WITH_LIMITS = 1, NOT_USABLE = 2 };
-
-static const char *const verdict_texts[VERDICTS] = {
-	[WORKS] = "works",
-	[LIMITED] = "limited",
-	[LACKING] = "this kernel lacks it",
-	[FORBIDDEN] = "you may not",
-	[UNTESTED] = "not tested",
+static const struct probe *const tables[] = {
+	probes_open, probes_faults, probes_memory, probes_limits, probes_io, probes_library,
 };
 
-static int help(void)
-{
-	printf("Usage: uffdstm check\n"
-	       "Try each thing of the system that libuffdstm uses, and say what to do about what fails.\n"
-	       "\n"
-	       "  -h, --help      print this text\n"
-	       "\n"
-	       "Exit status: 0 usable; 1 usable with limits; 2 not usable, or wrong usage; 3 trouble.\n");
-	return STATUS_DONE;
-}
+#define TABLES (sizeof(tables) / sizeof(tables[0]))
 
-static int weigh(const struct probe *probe, const struct finding *finding)
+enum usable weigh(const struct probe *probe, const struct finding *finding)
 {
 	if (finding->verdict == WORKS || probe->need == INFORMATION)
 		return USABLE;
 	return probe->need == NEEDED && finding->verdict != LIMITED ? NOT_USABLE : USABLE_WITH_LIMITS;
 }
 
+static int help(void)
+{
+	printf("Usage: uffdstm check [OPTION]...\n"
+	       "Try each thing of the system that libuffdstm uses, and say what to do about what fails.\n"
+	       "\n"
+	       "  -j, --json      report in JSON\n"
+	       "  -h, --help      print this text\n"
+	       "\n"
+	       "Nothing is changed, and no rights are needed: it tells what the user who runs it may do.\n"
+	       "\n"
+	       "Exit status: 0 usable; 1 usable with limits; 2 not usable, or wrong usage; 3 trouble.\n");
+	return STATUS_DONE;
+}
+
+static int run(bool json)
+{
+	enum usable usable = USABLE;
+	struct result *results;
+	size_t n = 0;
+	int error;
+
+	for (size_t t = 0; t < TABLES; t++)
+		for (const struct probe *probe = tables[t]; probe->name; probe++)
+			n++;
+	results = calloc(n, sizeof(*results));
+	if (!results) {
+		complain(ENOMEM, NULL, "%zu findings", n);
+		return STATUS_TROUBLE;
+	}
+	n = 0;
+	for (size_t t = 0; t < TABLES; t++)
+		for (const struct probe *probe = tables[t]; probe->name; probe++) {
+			struct result *result = &results[n++];
+			enum usable weight;
+
+			result->probe = probe;
+			probe_run(probe, &result->finding);
+			weight = weigh(probe, &result->finding);
+			usable = weight > usable ? weight : usable;
+		}
+	if (json) {
+		error = report_json(results, n, usable);
+		if (error)
+			complain(error, NULL, "the report");
+	} else {
+		error = 0;
+		report_text(results, n, usable);
+	}
+	free(results);
+	return error ? STATUS_TROUBLE : (int)usable;
+}
+
 int cmd_check(int argc, char **argv)
 {
 	static const struct option names[] = {
+		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
-	int c, worst = USABLE;
+	bool json = false;
+	int c;
 
-	while ((c = getopt_long(argc, argv, ":h", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":jh", names, NULL)) != -1) {
 		if (c == 'h')
 			return help();
-		return bad_option(c, argv, names);
+		if (c != 'j')
+			return bad_option(c, argv, names);
+		json = true;
 	}
 	if (optind < argc)
-		return usage_error("%s: takes no arguments", argv[optind]);
-	for (const struct probe *probe = probes_library; probe->name; probe++) {
-		struct finding finding;
-		int weight;
-
-		probe_run(probe, &finding);
-		printf("%-30s %s: %s\n", probe->title, verdict_texts[finding.verdict], finding.detail);
-		weight = weigh(probe, &finding);
-		worst = weight > worst ? weight : worst;
-	}
-	return worst;
+		return usage_error("%s: no argument is expected", argv[optind]);
+	return run(json);
 }

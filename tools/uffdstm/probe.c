@@ -1,46 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * probe.c - run a probe where it can do no harm: in a child, with a time limit, its standard error kept.
+ * probe.c - run a probe where it can do no harm: in a child, with a time limit.
  */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 
-#define PATIENCE_MS 20000       /* the slowest takes milliseconds: who needs this long, hangs */
+#define PATIENCE_MS 20000       /* the slowest probe takes milliseconds: what needs this long, hangs */
 
-void found(struct finding *finding, enum verdict verdict, const char *format, ...)
-{
-	va_list args;
-
-	finding->verdict = verdict;
-	va_start(args, format);
-	vsnprintf(finding->detail, sizeof(finding->detail), format, args);
-	va_end(args);
-}
-
-void advise(struct finding *finding, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(finding->advice, sizeof(finding->advice), format, args);
-	va_end(args);
-}
-
-static void in_child(const struct probe *probe, int out)
+static void __attribute__((__noreturn__)) in_child(const struct probe *probe, int out)
 {
 	struct finding finding = { .verdict = WORKS };
+	struct rlimit no_core = { 0, 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setrlimit(RLIMIT_CORE, &no_core);
 	probe->run(&finding);
 	_exit(write(out, &finding, sizeof(finding)) == sizeof(finding) ? 0 : 1);
 }
@@ -49,16 +30,24 @@ static void in_child(const struct probe *probe, int out)
 static void explain_end(struct finding *finding, int status, bool hung)
 {
 	if (hung) {
-		found(finding, FORBIDDEN, "it hangs: no answer within %d s", PATIENCE_MS / 1000);
+		found(finding, FORBIDDEN, "no answer within %d s", PATIENCE_MS / 1000);
 	} else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) {
-		finding->error = EPERM;
 		found(finding, FORBIDDEN, "a seccomp filter kills whoever tries it");
-		advise(finding, "allow the system call in the filter of the container or service");
+		advise_seccomp(finding, "it");
 	} else if (WIFSIGNALED(status)) {
-		found(finding, FORBIDDEN, "who tries it is killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
+		found(finding, FORBIDDEN, "whoever tries it is killed by SIG%s", sigabbrev_np(WTERMSIG(status)));
 	} else {
-		found(finding, FORBIDDEN, "the try ended with status %d", WEXITSTATUS(status));
+		found(finding, FORBIDDEN, "the attempt ended with exit status %d", WEXITSTATUS(status));
 	}
+	if (!*finding->advice)
+		advise(finding, "look for a security module or sandbox that interferes, and report it if there is none");
+}
+
+static void untested(struct finding *finding, const char *call)
+{
+	finding->error = errno;
+	found(finding, UNTESTED, "%s: %s", call, errno_name(errno));
+	advise(finding, "free memory, or raise the limits of open files and processes, and try again");
 }
 
 void probe_run(const struct probe *probe, struct finding *finding)
@@ -70,19 +59,16 @@ void probe_run(const struct probe *probe, struct finding *finding)
 
 	memset(finding, 0, sizeof(*finding));
 	if (pipe(channel)) {
-		finding->error = errno;
-		found(finding, UNTESTED, "pipe: %s", errno_name(errno));
+		untested(finding, "pipe");
 		return;
 	}
 	child = fork();
-	if (child == 0) {
-		close(channel[0]);
+	if (child == 0)
 		in_child(probe, channel[1]);
-	}
+	if (child < 0)
+		untested(finding, "fork");
 	close(channel[1]);
 	if (child < 0) {
-		finding->error = errno;
-		found(finding, UNTESTED, "fork: %s", errno_name(errno));
 		close(channel[0]);
 		return;
 	}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/*
+ * report_text.c - what was found, as lines of 80 columns.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "check.h"
+
+#define COLUMNS 80
+#define TITLE_COLUMNS 27
+
+static const char *const verdict_texts[VERDICTS] = {
+	[WORKS] = "works",
+	[LIMITED] = "works, with limits",
+	[LACKING] = "this kernel lacks it",
+	[FORBIDDEN] = "you may not",
+	[UNTESTED] = "not tested",
+};
+
+/* @text in words from column @at on; lines that follow start at @indent. A word is never cut. Gives the column. */
+static size_t wrap(const char *text, size_t at, size_t indent)
+{
+	while (*text) {
+		size_t len = strcspn(text, " ");
+
+		if (at > indent && at + 1 + len > COLUMNS) {
+			printf("\n%*s", (int)indent, "");
+			at = indent;
+		} else if (at > indent) {
+			putchar(' ');
+			at++;
+		}
+		printf("%.*s", (int)len, text);
+		at += len;
+		text += len;
+		text += strspn(text, " ");
+	}
+	return at;
+}
+
+static void print_advice(const struct finding *finding)
+{
+	const char *line = finding->commands;
+
+	if (*finding->advice) {
+		printf("    ");
+		wrap(finding->advice, 4, 4);
+		printf("%s\n", *line ? ":" : "");
+	}
+	while (*line) {
+		size_t len = strcspn(line, "\n");
+
+		printf("        %.*s\n", (int)len, line);
+		line += len + (line[len] == '\n');
+	}
+}
+
+static void print_result(const struct probe *probe, const struct finding *finding)
+{
+	size_t at = TITLE_COLUMNS + strlen(verdict_texts[finding->verdict]);
+
+	printf("%-*s%s", TITLE_COLUMNS, probe->title, verdict_texts[finding->verdict]);
+	if (*finding->detail) {
+		putchar(':');
+		wrap(finding->detail, at + 1, TITLE_COLUMNS);
+	}
+	putchar('\n');
+	print_advice(finding);
+}
+
+void report_text(const struct result *results, size_t n, enum usable usable)
+{
+	static const char *const sums[] = { "usable", "usable, with limits", "not usable" };
+	size_t at = strlen(sums[usable]);
+	char separator = ':';
+
+	for (size_t i = 0; i < n; i++)
+		print_result(results[i].probe, &results[i].finding);
+	printf("\n%s", sums[usable]);
+	for (size_t i = 0; i < n; i++) {
+		if (usable == USABLE || weigh(results[i].probe, &results[i].finding) != usable)
+			continue;
+		putchar(separator);
+		at = wrap(results[i].probe->title, at + 1, 2);
+		separator = ',';
+	}
+	putchar('\n');
+}
