@@ -262,7 +262,8 @@ deps:
 
 install: lib $(stm-tools:%=build/tools/uffdstm/%)
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(libdir) $(pkgconfigdir) $(includedir)/uffdstm \
-		$(mandir)/man3 $(mandir)/man7 $(datadir)/uffdstm)
+		$(mandir)/man3 $(mandir)/man7 $(mandir)/man8 $(datadir)/uffdstm \
+		$(datadir)/bash-completion/completions)
 	$(INSTALL) -m 755 $(filter build/tools/%,$^) $(DESTDIR)$(bindir)/
 	$(INSTALL) -m 644 build/libuffdstm.a $(DESTDIR)$(libdir)/
 	$(INSTALL) -m 755 $(SHARED) $(DESTDIR)$(libdir)/
@@ -272,6 +273,8 @@ install: lib $(stm-tools:%=build/tools/uffdstm/%)
 	$(INSTALL) -m 644 lib/include/*.h $(DESTDIR)$(includedir)/
 	$(INSTALL) -m 644 lib/include/uffdstm/*.h $(DESTDIR)$(includedir)/uffdstm/
 	$(foreach n,3 7,$(if $(wildcard lib/man/*.$(n)),$(INSTALL) -m 644 lib/man/*.$(n) $(DESTDIR)$(mandir)/man$(n)/ &&)) :
+	$(INSTALL) -m 644 tools/uffdstm/uffdstm.8 $(DESTDIR)$(mandir)/man8/
+	$(INSTALL) -m 644 tools/uffdstm/completion.bash $(DESTDIR)$(datadir)/bash-completion/completions/uffdstm
 	$(if $(wildcard tools/gdb/*.py),$(INSTALL) -m 644 tools/gdb/*.py $(DESTDIR)$(datadir)/uffdstm/)
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 

@@ -12,7 +12,7 @@ cd "$UFFDSTM_SRC/lib/man" || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-pages=$(ls -- *.[0-9] 2>/dev/null)
+pages=$(ls -- *.[0-9] ../../tools/uffdstm/*.[0-9] 2>/dev/null)
 functions=$("$UFFDSTM_SRC/lib/check-symbols.sh" list "$UFFDSTM_SRC/lib/uffdstm.map" | grep -v '__')
 
 echo "TAP version 13"
@@ -32,7 +32,7 @@ result()
 
 for page in $pages; do
 	mandoc -T lint -W warning "$page" >"$log" 2>&1
-	result $? "$page has no lint"
+	result $? "${page##*/} has no lint"
 done
 for function in $functions; do
 	echo "no page says \".Nm $function\"" >"$log"

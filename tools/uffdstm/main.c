@@ -58,6 +58,7 @@ int main(int argc, char **argv)
 	};
 	int c;
 
+	start_output();
 	opterr = 0;
 	c = getopt_long(argc, argv, "+:hV", names, NULL);
 	if (c == 'h')

@@ -12,6 +12,36 @@
 
 const char *speaker = "uffdstm";
 
+/* ---- standard output ---- */
+
+static int output_error;        /* errno of the first failure */
+
+void start_output(void)
+{
+	static char buffer[64 << 10]; /* all that a command prints: else a failure hides in printf() */
+
+	setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+}
+
+static void flush_output(void)
+{
+	if (fflush(stdout) && !output_error)
+		output_error = errno;
+}
+
+int finish_output(int status)
+{
+	flush_output();
+	if (!output_error && ferror(stdout))
+		output_error = EIO;
+	if (!output_error)
+		return status;
+	complain(output_error, "nothing that was printed may be trusted", "writing to standard output");
+	return STATUS_TROUBLE;
+}
+
+/* ---- standard error ---- */
+
 const char *errno_name(int error)
 {
 	const char *name = strerrorname_np(abs(error));
@@ -23,7 +53,7 @@ void complain(int error, const char *advice, const char *tried, ...)
 {
 	va_list args;
 
-	fflush(stdout);
+	flush_output();
 	fprintf(stderr, "%s: ", speaker);
 	va_start(args, tried);
 	vfprintf(stderr, tried, args);
@@ -53,16 +83,4 @@ int bad_option(int c, char *const *argv, const struct option *names)
 	if (optopt)
 		return usage_error("-%c: unknown option", optopt);
 	return usage_error("%s: unknown option", argv[optind - 1]);
-}
-
-int finish_output(int status)
-{
-	int error = ferror(stdout) ? EIO : 0;
-
-	if (fflush(stdout))
-		error = errno;
-	if (!error)
-		return status;
-	complain(error, "nothing that was printed may be trusted", "writing to standard output");
-	return STATUS_TROUBLE;
 }

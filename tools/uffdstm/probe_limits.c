@@ -63,6 +63,15 @@ static bool attach_one(void)
 	return before > n;
 }
 
+/* The usual heap, whatever UFFDSTM_ENGINE says. */
+static int make_heap(void)
+{
+	struct stm_options options = STM_OPTIONS_INIT;
+
+	options.engine = "sigbus";
+	return stm_init(&options);
+}
+
 /* ---- probes ---- */
 
 static void probe_threads(struct finding *finding)
@@ -72,7 +81,7 @@ static void probe_threads(struct finding *finding)
 	unsigned int n = 0;
 	char line[200];
 
-	error = stm_init(NULL);
+	error = make_heap();
 	if (error) {
 		finding->error = -error;
 		found(finding, UNTESTED, "the library does not start: see below");
@@ -129,7 +138,7 @@ static void probe_map_count(struct finding *finding)
 		return;
 	}
 	catch_stderr();
-	if (stm_init(NULL) || !attach_one()) {
+	if (make_heap() || !attach_one()) {
 		found(finding, UNTESTED, "%lld; the library does not start: see below", limit);
 		return;
 	}
@@ -167,8 +176,8 @@ static void probe_overcommit(struct finding *finding)
 		return;
 	}
 	room = (read_field("/proc/meminfo", "CommitLimit:") - read_field("/proc/meminfo", "Committed_AS:")) >> 10;
-	found(finding, LIMITED, "mode %lld: a view of %zu MiB can be mapped, none of twice that", mode,
-	      size >> 20);
+	found(finding, LIMITED, "mode %lld: a view of %zu KiB can be mapped, none of twice that", mode,
+	      size >> 10);
 	if (mode == 2) {
 		advise(finding, "each thread takes as much as the heap has grown, of %lld MiB that are left: give room, or do not count",
 		       room);

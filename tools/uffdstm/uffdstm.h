@@ -43,7 +43,8 @@ int bad_option(int c, char *const *argv, const struct option *names);
 /* "EPERM" for 1. */
 const char *errno_name(int error);
 
-/* At the end: @status, or STATUS_TROUBLE with a line if standard output could not be written. */
+/* At the start, and at the end: @status, or STATUS_TROUBLE with a line if standard output could not be written. */
+void start_output(void);
 int finish_output(int status);
 
 #endif
