@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *speaker = "uffdstm";
 
@@ -20,7 +21,8 @@ void start_output(void)
 {
 	static char buffer[64 << 10]; /* all that a command prints: else a failure hides in printf() */
 
-	setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
+	if (!isatty(STDOUT_FILENO))
+		setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
 }
 
 static void flush_output(void)
