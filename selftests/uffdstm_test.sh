@@ -69,7 +69,13 @@ check()
 	[ ! -s err ] || { echo "on stderr:"; cat err; return 1; }
 	[ "$status" = "$json" ] || { echo "status $status, of JSON $json"; return 1; }
 	[ "$(sed -n 's/^result\t.*\t//p' features)" = "$status" ] || { echo "status $status:"; tail -n 1 features; return 1; }
-	agree
+	agree && narrow
+}
+
+# 80 columns, but for commands, which are never cut.
+narrow()
+{
+	awk '!/^        [^ ]/ && length($0) > 80 { print "wide: " $0; wide = 1 } END { exit wide }' out
 }
 
 # Each feature has a line of the text, in order, with its verdict; the last line has the result.
@@ -140,7 +146,7 @@ as_nobody()
 }
 
 echo "TAP version 13"
-echo "1..28"
+echo "1..27"
 
 # ---- all is well ----
 
@@ -152,12 +158,6 @@ usable()
 	is engine works && is userfaultfd works && [ "$status" != 2 ]
 }
 ok "check, as text and as JSON" usable
-narrow()
-{
-	# but for commands, which are never cut
-	awk '!/^        [^ ]/ && length($0) > 80 { print; wide = 1 } END { exit wide }' out
-}
-ok "80 columns" narrow
 chosen()
 {
 	check env UFFDSTM_ENGINE=async && says engine 'async, asked for by UFFDSTM_ENGINE' || return
@@ -248,13 +248,13 @@ lacks()
 }
 pagemap_scan()
 {
-	lacks 0xc0606610 25 pagemap-scan 'ENOTTY; it came with Linux 6.7.*run Linux 6.7' && [ "$status" = 1 ] &&
+	lacks 0xc0606610 25 pagemap-scan 'PAGEMAP_SCAN: ENOTTY.*this is Linux [0-9]' && [ "$status" = 1 ] &&
 		grep -q '^usable, with limits: .*PAGEMAP_SCAN' out
 }
 ok "a kernel without PAGEMAP_SCAN" pagemap_scan
 continues()
 {
-	lacks 0xc020aa07 22 continue 'UFFDIO_CONTINUE: EINVAL; it came with Linux 5.13' && is copy works &&
+	lacks 0xc020aa07 22 continue 'UFFDIO_CONTINUE: EINVAL.*new enough' && is copy works &&
 		is engine-sigbus forbidden && [ "$status" = 2 ]
 }
 ok "a kernel without UFFDIO_CONTINUE" continues

@@ -61,7 +61,7 @@ static bool has_features(struct finding *finding, uint64_t features)
 	close(fd);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (features & ~api.features & names[i].bit) {
-			refused(finding, EINVAL, names[i].name, names[i].since);
+			refused(finding, 0, names[i].name, names[i].since);
 			return false;
 		}
 	return true;

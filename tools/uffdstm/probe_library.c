@@ -95,7 +95,7 @@ static bool is_kernels_answer(int error, const char *line)
 {
 	if (error == -EINVAL)
 		return strncmp(line, "stm_init:", 9);
-	return error == -EOPNOTSUPP || (error == -ENOSYS && !seccomp_filtered());
+	return strstr(line, "this kernel lacks") || (error == -ENOSYS && !seccomp_filtered());
 }
 
 /* A heap that transactions work on, by @engine or the library's choice. 0, or an errno, and @finding tells. */

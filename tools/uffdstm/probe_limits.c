@@ -135,6 +135,7 @@ static void probe_map_count(struct finding *finding)
 	if (limit < 0) {
 		finding->error = (int)-limit;
 		found(finding, UNTESTED, MAX_MAP_COUNT ": %s", errno_name((int)limit));
+		advise(finding, "mount /proc");
 		return;
 	}
 	catch_stderr();
@@ -161,7 +162,9 @@ static void probe_overcommit(struct finding *finding)
 	void *at = MAP_FAILED;
 
 	if (mode < 0 || fd < 0) {
-		found(finding, UNTESTED, OVERCOMMIT ": %s", mode < 0 ? errno_name((int)mode) : "no memfd");
+		found(finding, UNTESTED, "%s: %s", mode < 0 ? OVERCOMMIT : "memfd_create(2)",
+		      errno_name(mode < 0 ? (int)mode : errno));
+		advise(finding, mode < 0 ? "mount /proc" : "see above");
 		return;
 	}
 	/* As a view is mapped, which mode 2 counts in full. */

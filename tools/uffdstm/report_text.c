@@ -42,11 +42,13 @@ static size_t wrap(const char *text, size_t at, size_t indent)
 static void print_advice(const struct finding *finding)
 {
 	const char *line = finding->commands;
+	char advice[sizeof(finding->advice) + 1];
 
 	if (*finding->advice) {
+		snprintf(advice, sizeof(advice), "%s%s", finding->advice, *line ? ":" : "");
 		printf("    ");
-		wrap(finding->advice, 4, 4);
-		printf("%s\n", *line ? ":" : "");
+		wrap(advice, 4, 4);
+		putchar('\n');
 	}
 	while (*line) {
 		size_t len = strcspn(line, "\n");

@@ -132,6 +132,15 @@ void advise_seccomp(struct finding *finding, const char *call)
 	       call);
 }
 
+static bool is_older(const char *release, const char *since)
+{
+	unsigned int have[2] = { 0, 0 }, want[2] = { 0, 0 };
+
+	sscanf(release, "%u.%u", &have[0], &have[1]);
+	sscanf(since, "%u.%u", &want[0], &want[1]);
+	return have[0] != want[0] ? have[0] < want[0] : have[1] < want[1];
+}
+
 void refused(struct finding *finding, int error, const char *what, const char *since)
 {
 	struct utsname kernel;
@@ -153,9 +162,12 @@ void refused(struct finding *finding, int error, const char *what, const char *s
 	case EINVAL:
 	case ENOTTY:
 	case EOPNOTSUPP:
-		found(finding, LACKING, "%s: %s; it came with Linux %s, this is %s", what, errno_name(error), since,
-		      kernel.release);
-		advise(finding, "run Linux %s or later, built with it", since);
+	case 0:
+		found(finding, LACKING, "%s%s%s", what, error ? ": " : "", error ? errno_name(error) : "");
+		if (is_older(kernel.release, since))
+			advise(finding, "this is Linux %s: run %s or later", kernel.release, since);
+		else
+			advise(finding, "this is Linux %s, new enough, but built without it: run another kernel", kernel.release);
 		return;
 	case EMFILE:
 	case ENFILE:
