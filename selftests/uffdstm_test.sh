@@ -127,7 +127,12 @@ else_as_in_normal()
 
 	pattern=$(printf '%s\\|' "$@")
 	grep -v "^\(${pattern}result\)	" normal >expected
-	grep -v "^\(${pattern}result\)	" features | diff expected - 
+	grep -v "^\(${pattern}result\)	" features | diff expected -
+}
+
+same_result()
+{
+	[ "$(tail -n 1 normal)" = "$(tail -n 1 features)" ] || { tail -n 1 features; return 1; }
 }
 
 # A user who is nobody, with a group that has a name.
@@ -146,7 +151,7 @@ as_nobody()
 }
 
 echo "TAP version 13"
-echo "1..27"
+echo "1..34"
 
 # ---- all is well ----
 
@@ -223,14 +228,14 @@ ok "the device serves where the call is forbidden" device_alone
 
 io_uring()
 {
-	check ./helper deny io_uring_setup "$1" && is io-uring forbidden && says io-uring "$2" && else_as_in_normal io-uring
+	check ./helper deny io_uring_setup "$1" && is io-uring forbidden && says io-uring "$2" && else_as_in_normal io-uring && same_result
 }
 ok "io_uring: EPERM by a filter" io_uring 1 'io_uring_setup.*EPERM, while a seccomp filter'
 ok "io_uring: ENOSYS by a filter" io_uring 38 'io_uring_setup.*ENOSYS'
 io_uring_buffers()
 {
 	check ./helper deny io_uring_register 12 && is io-uring limited && says io-uring 'ENOMEM.*locked memory' &&
-		else_as_in_normal io-uring
+		else_as_in_normal io-uring && same_result
 }
 ok "io_uring: no registered buffers" io_uring_buffers
 no_call()
@@ -258,6 +263,63 @@ continues()
 		is engine-sigbus forbidden && [ "$status" = 2 ]
 }
 ok "a kernel without UFFDIO_CONTINUE" continues
+
+# ---- the system, as seen in a mount namespace of its own: nothing of it changes ----
+
+# there COMMANDS BEFORE...: check, after COMMANDS in such a namespace
+there()
+{
+	local commands=$1
+
+	shift
+	[ "$(id -u)" = 0 ] || skip "not root" || return
+	unshare -m true 2>/dev/null || skip "no mount namespaces" || return
+	check unshare -m sh -c "$commands"' && exec "$@"' - env "$@"
+}
+# set_to VALUE FILE: the command that lets FILE read as VALUE
+set_to()
+{
+	echo "$1" >"value-$1"
+	echo "mount --bind $tmp/value-$1 $2"
+}
+disabled()
+{
+	[ -e /proc/sys/kernel/io_uring_disabled ] || skip "no kernel.io_uring_disabled" || return
+	there "$(set_to "$1" /proc/sys/kernel/io_uring_disabled)" ./helper deny io_uring_setup 1 &&
+		is io-uring forbidden && says io-uring "$2" && else_as_in_normal io-uring && same_result
+}
+ok "kernel.io_uring_disabled=1" disabled 1 \
+	'since kernel.io_uring_disabled=1.*kernel.io_uring_group.*sysctl kernel.io_uring_disabled=0'
+ok "kernel.io_uring_disabled=2" disabled 2 'since kernel.io_uring_disabled=2 *allow it for everybody'
+mappings()
+{
+	there "$(set_to 500 /proc/sys/vm/max_map_count)" && is max-map-count limited && [ "$status" = 1 ] &&
+		says max-map-count '500; a thread takes [1-9][0-9]*, 64 threads [1-9][0-9]*.*sysctl vm.max_map_count=65530' &&
+		else_as_in_normal max-map-count
+}
+ok "vm.max_map_count" mappings
+no_proc()
+{
+	there "mount -t tmpfs none /proc" && is pagemap-scan forbidden && says pagemap-scan 'mount /proc' &&
+		is engine-async forbidden && is max-map-count untested && is overcommit untested && is engine works &&
+		[ "$status" = 1 ]
+}
+ok "no /proc" no_proc
+no_device()
+{
+	grep -q ' userfaultfd$' /proc/misc || skip "no device in this kernel" || return
+	there "mount -t tmpfs none /dev && mknod /dev/null c 1 3" && is device forbidden &&
+		says device 'ENOENT, though this kernel has it.*docker run --device /dev/userfaultfd' && is call works &&
+		is engine works && else_as_in_normal device
+}
+ok "no /dev/userfaultfd" no_device
+wrong_device()
+{
+	[ -e /dev/userfaultfd ] || skip "no device in this kernel" || return
+	there "mount --bind /dev/null /dev/userfaultfd" && is device lacking && says device ENOTTY && is engine works &&
+		else_as_in_normal device
+}
+ok "/dev/userfaultfd is something else" wrong_device
 
 # ---- limits ----
 
@@ -312,6 +374,15 @@ file_size()
 		is membarrier works && [ "$status" = 2 ]
 }
 ok "little space in a file" file_size
+processes()
+{
+	# of its own user id: the limit counts all processes of one
+	[ "$(id -u)" = 0 ] && [ ${#nobody[@]} != 0 ] || skip "not root, or no setpriv" || return
+	nobody=(setpriv --reuid 54321 --regid 100 --clear-groups --inh-caps -all --bounding-set -all prlimit --nproc=20)
+	as_nobody && is threads limited && says threads '[0-9]+ of 64 threads.*pthread_create.*EAGAIN.*ulimit -u' &&
+		is engine works && [ "$status" = 1 ]
+}
+ok "few processes" processes
 signals()
 {
 	# as a careless service manager leaves them; SIGXFSZ would kill

@@ -25,6 +25,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static unsigned int tried, attached;
 static int first_error;
+static bool no_thread;          /* it was pthread_create(3)'s */
 
 static void *attach_and_stay(void *arg)
 {
@@ -56,8 +57,10 @@ static bool attach_one(void)
 	pthread_mutex_lock(&lock);
 	while (!error && tried == before)
 		pthread_cond_wait(&changed, &lock);
-	if (error)
+	if (error) {
 		first_error = -error;
+		no_thread = true;
+	}
 	before = attached;
 	pthread_mutex_unlock(&lock);
 	return before > n;
@@ -96,7 +99,12 @@ static void probe_threads(struct finding *finding)
 	first_line(said, line, sizeof(line));
 	finding->error = -first_error;
 	found(finding, n ? LIMITED : FORBIDDEN, "%u of %u threads could attach at once, then: %s", n, THREADS,
-	      *line ? line : stm_strerror(first_error));
+	      no_thread ? "pthread_create" : *line ? line : "stm_thread_attach");
+	if (no_thread) {
+		advise(finding, "%s: raise the limits of processes (ulimit -u, pids.max), of address space and of mappings (vm.max_map_count)",
+		       errno_name(first_error));
+		return;
+	}
 	getrlimit(RLIMIT_NOFILE, &files);
 	getrlimit(RLIMIT_AS, &space);
 	if (first_error == -EMFILE) {
@@ -179,10 +187,10 @@ static void probe_overcommit(struct finding *finding)
 		return;
 	}
 	room = (read_field("/proc/meminfo", "CommitLimit:") - read_field("/proc/meminfo", "Committed_AS:")) >> 10;
-	found(finding, LIMITED, "mode %lld: a view of %zu KiB can be mapped, none of twice that", mode,
-	      size >> 10);
+	found(finding, LIMITED, "mode %lld: a view of %zu %s can be mapped, none of twice that", mode,
+	      size >> 30 ? size >> 30 : size >> 20 ? size >> 20 : size >> 10, size >> 30 ? "GiB" : size >> 20 ? "MiB" : "KiB");
 	if (mode == 2) {
-		advise(finding, "each thread takes as much as the heap has grown, of %lld MiB that are left: give room, or do not count",
+		advise(finding, "each thread takes as much as the heap has grown, of %lld MiB that are left: add swap, or do not count",
 		       room);
 		as_root(finding, "sysctl vm.overcommit_memory=0");
 	} else {

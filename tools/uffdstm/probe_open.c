@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -50,6 +52,19 @@ static bool kernel_has_it(void)
 	return access(SYSCTL, F_OK) == 0;
 }
 
+static bool has_misc_device(void)
+{
+	FILE *file = fopen("/proc/misc", "re");
+	char name[100];
+	bool found = false;
+
+	while (file && !found && fscanf(file, "%*d %99s", name) == 1)
+		found = !strcmp(name, "userfaultfd");
+	if (file)
+		fclose(file);
+	return found;
+}
+
 static void probe_device(struct finding *finding)
 {
 	int error = -by_device();
@@ -70,16 +85,17 @@ static void probe_device(struct finding *finding)
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:
-		found(finding, LACKING, "open: %s; it came with Linux 6.1", errno_name(error));
-		advise(finding, "in a container, hand the device in: docker run --device " DEVICE
-		       "; else run Linux 6.1 or later with CONFIG_USERFAULTFD");
+		if (!has_misc_device())
+			break;
+		found(finding, FORBIDDEN, "open: %s, though this kernel has it", errno_name(error));
+		advise(finding, "in a container, hand it in (docker run --device " DEVICE "); elsewhere mount a devtmpfs on /dev");
 		return;
 	case EPERM:
 		found(finding, FORBIDDEN, "open: EPERM");
 		advise(finding, "a container's list of devices forbids it: docker run --device " DEVICE);
 		return;
 	}
-	refused(finding, error, DEVICE, "6.1");
+	refused(finding, error == ENOENT || error == ENXIO || error == ENODEV ? 0 : error, DEVICE, "6.1");
 }
 
 static void probe_call(struct finding *finding)

@@ -18,8 +18,8 @@ static const char *const verdict_texts[VERDICTS] = {
 	[UNTESTED] = "not tested",
 };
 
-/* @text in words from column @at on; lines that follow start at @indent. A word is never cut. Gives the column. */
-static size_t wrap(const char *text, size_t at, size_t indent)
+/* @text in words from column @at on; lines that follow start at @indent. A word is never cut. */
+static void wrap(const char *text, size_t at, size_t indent)
 {
 	while (*text) {
 		size_t len = strcspn(text, " ");
@@ -36,7 +36,6 @@ static size_t wrap(const char *text, size_t at, size_t indent)
 		text += len;
 		text += strspn(text, " ");
 	}
-	return at;
 }
 
 static void print_advice(const struct finding *finding)
@@ -74,18 +73,18 @@ static void print_result(const struct probe *probe, const struct finding *findin
 void report_text(const struct result *results, size_t n, enum usable usable)
 {
 	static const char *const sums[] = { "usable", "usable, with limits", "not usable" };
-	size_t at = strlen(sums[usable]);
+	char text[2000];
+	size_t len = (size_t)snprintf(text, sizeof(text), "%s", sums[usable]);
 	char separator = ':';
 
-	for (size_t i = 0; i < n; i++)
-		print_result(results[i].probe, &results[i].finding);
-	printf("\n%s", sums[usable]);
 	for (size_t i = 0; i < n; i++) {
-		if (usable == USABLE || weigh(results[i].probe, &results[i].finding) != usable)
+		print_result(results[i].probe, &results[i].finding);
+		if (usable == USABLE || weigh(results[i].probe, &results[i].finding) != usable || len >= sizeof(text))
 			continue;
-		putchar(separator);
-		at = wrap(results[i].probe->title, at + 1, 2);
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "%c %s", separator, results[i].probe->title);
 		separator = ',';
 	}
+	putchar('\n');
+	wrap(text, 0, 2);
 	putchar('\n');
 }
