@@ -151,7 +151,7 @@ as_nobody()
 }
 
 echo "TAP version 13"
-echo "1..34"
+echo "1..35"
 
 # ---- all is well ----
 
@@ -226,14 +226,20 @@ device_alone()
 }
 ok "the device serves where the call is forbidden" device_alone
 
+io_uring_works()
+{
+	grep -q '^io-uring	.*	works$' normal || skip "no io_uring" # and the kernel, or the machine, says so
+}
 io_uring()
 {
+	io_uring_works || return
 	check ./helper deny io_uring_setup "$1" && is io-uring forbidden && says io-uring "$2" && else_as_in_normal io-uring && same_result
 }
 ok "io_uring: EPERM by a filter" io_uring 1 'io_uring_setup.*EPERM, while a seccomp filter'
 ok "io_uring: ENOSYS by a filter" io_uring 38 'io_uring_setup.*ENOSYS'
 io_uring_buffers()
 {
+	io_uring_works || return
 	check ./helper deny io_uring_register 12 && is io-uring limited && says io-uring 'ENOMEM.*locked memory' &&
 		else_as_in_normal io-uring && same_result
 }
@@ -321,6 +327,15 @@ wrong_device()
 }
 ok "/dev/userfaultfd is something else" wrong_device
 
+namespace()
+{
+	[ ${#nobody[@]} != 0 ] && "${nobody[@]}" unshare -U -r true 2>/dev/null || skip "no user namespaces" || return
+	[ "$(cat /proc/sys/vm/unprivileged_userfaultfd)" = 0 ] || skip "vm.unprivileged_userfaultfd=1" || return
+	"${nobody[@]}" test -w /dev/userfaultfd && { skip "/dev/userfaultfd is open to all"; return; }
+	as_nobody unshare -U -r && is call forbidden && says call 'on the host.* uffdstm setup --sysctl +# on the host'
+}
+ok "a user namespace" namespace
+
 # ---- limits ----
 
 limited()
@@ -331,7 +346,7 @@ limited()
 }
 memlock()
 {
-	limited '-S -l 0' && is memlock forbidden && says memlock 'mlock.*RLIMIT_MEMLOCK is 0 bytes.*LimitMEMLOCK' &&
+	limited '-S -l 0' && is memlock forbidden && { ! io_uring_works || says io-uring 'ENOMEM.*locked memory: see below'; } && says memlock 'mlock.*RLIMIT_MEMLOCK is 0 bytes.*LimitMEMLOCK' &&
 		else_as_in_limits memlock io-uring
 }
 # What else nobody gets, whatever the limit.

@@ -24,14 +24,16 @@ enum usable weigh(const struct probe *probe, const struct finding *finding)
 static int help(void)
 {
 	printf("Usage: uffdstm check [OPTION]...\n"
-	       "Try each thing of the system that libuffdstm uses, and say what to do about what fails.\n"
+	       "Try each thing of the system that libuffdstm uses, and say what to do about\n"
+	       "what fails.\n"
 	       "\n"
 	       "  -j, --json      report in JSON\n"
 	       "  -h, --help      print this text\n"
 	       "\n"
 	       "Nothing is changed, and no rights are needed: it tells what the user who runs it may do.\n"
 	       "\n"
-	       "Exit status: 0 usable; 1 usable with limits; 2 not usable, or wrong usage; 3 trouble.\n");
+	       "Exit status: 0 usable; 1 usable with limits; 2 not usable, or wrong usage;\n"
+	       "3 trouble.\n");
 	return STATUS_DONE;
 }
 

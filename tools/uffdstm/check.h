@@ -54,7 +54,7 @@ void probe_run(const struct probe *probe, struct finding *finding);
 void found(struct finding *finding, enum verdict verdict, const char *format, ...) PRINTF_LIKE(3, 4);
 void advise(struct finding *finding, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* One more line of commands; "sudo " comes before it where that is needed. */
+/* One more line of commands; for root it starts with "sudo " and ends with a comment, where that is needed. */
 void as_root(struct finding *finding, const char *format, ...) PRINTF_LIKE(2, 3);
 /* "uffdstm setup --group GROUP" and @options, with the group of who asks. */
 void as_setup(struct finding *finding, const char *options);

@@ -30,7 +30,8 @@ static int help(void)
 	       "  -h, --help      print this text; uffdstm COMMAND --help tells more\n"
 	       "  -V, --version   print the version\n"
 	       "\n"
-	       "Exit status: 0 done; 2 wrong usage; 3 trouble. Others: see the command. uffdstm(8) has it all.\n");
+	       "Exit status: 0 done; 2 wrong usage; 3 trouble; others: see the command.\n"
+	       "uffdstm(8) has it all.\n");
 	return STATUS_DONE;
 }
 

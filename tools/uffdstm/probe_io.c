@@ -31,6 +31,8 @@ static void explain_refusal(struct finding *finding, int error)
 		return;
 	}
 	refused(finding, error, "io_uring_setup(2)", "5.1");
+	if (error == ENOMEM)
+		advise(finding, "raise the limit of locked memory: see below");
 	if (error == ENOSYS && disabled >= 0) {
 		found(finding, FORBIDDEN, "io_uring_setup(2): ENOSYS, though this kernel has it");
 		advise_seccomp(finding, "io_uring_setup(2), io_uring_enter(2) and io_uring_register(2)");

@@ -106,9 +106,9 @@ static void probe_call(struct finding *finding)
 		found(finding, WORKS, "also faults in system calls");
 		return;
 	}
-	if (error == EPERM && !has_capability(CAP_SYS_PTRACE) && read_number(SYSCTL) == 0) {
+	if (error == EPERM && (!has_capability(CAP_SYS_PTRACE) || in_user_namespace()) && read_number(SYSCTL) == 0) {
 		finding->error = error;
-		found(finding, FORBIDDEN, "EPERM: no CAP_SYS_PTRACE");
+		found(finding, FORBIDDEN, "EPERM: no CAP_SYS_PTRACE%s", in_user_namespace() ? " on the host" : "");
 		if (by_device() >= 0)
 			return;
 		advise(finding, "if the device cannot be had, allow it to every user (vm.unprivileged_userfaultfd=1)");

@@ -35,13 +35,14 @@ void advise(struct finding *finding, const char *format, ...)
 	va_end(args);
 }
 
-static void add_command(struct finding *finding, const char *prefix, const char *format, va_list args)
+static void add_command(struct finding *finding, const char *prefix, const char *format, va_list args,
+			const char *comment)
 {
 	size_t len = strlen(finding->commands), size = sizeof(finding->commands);
+	char command[200];
 
-	len += (size_t)snprintf(finding->commands + len, size - len, "%s%s", len ? "\n" : "", prefix);
-	if (len < size)
-		vsnprintf(finding->commands + len, size - len, format, args);
+	vsnprintf(command, sizeof(command), format, args);
+	snprintf(finding->commands + len, size - len, "%s%s%s%s", len ? "\n" : "", prefix, command, comment);
 }
 
 void as_root(struct finding *finding, const char *format, ...)
@@ -49,7 +50,7 @@ void as_root(struct finding *finding, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	add_command(finding, geteuid() ? "sudo " : "", format, args);
+	add_command(finding, geteuid() ? "sudo " : "", format, args, in_user_namespace() ? "  # on the host" : "");
 	va_end(args);
 }
 
@@ -58,7 +59,7 @@ void as_user(struct finding *finding, const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	add_command(finding, "", format, args);
+	add_command(finding, "", format, args, "");
 	va_end(args);
 }
 
