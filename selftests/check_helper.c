@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * uffdstm_helper.c - what uffdstm_test.sh cannot say in shell.
+ * check_helper.c - what check_test.sh cannot say in shell.
  *
  *   deny CALL ANSWER [ARGUMENT] PROGRAM...   run it where system call number CALL (whose second argument is ARGUMENT, if that
  *                                            is a number) gives errno ANSWER, or kills if that is "kill"
@@ -40,7 +40,7 @@ static int call_number(const char *name)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 		if (!strcmp(name, calls[i].name))
 			return calls[i].number;
-	fprintf(stderr, "uffdstm_helper: %s: not in its list\n", name);
+	fprintf(stderr, "check_helper: %s: not in its list\n", name);
 	exit(99);
 }
 
@@ -78,7 +78,7 @@ static const char *text(struct json_object *object, const char *key)
 	struct json_object *value;
 
 	if (!json_object_object_get_ex(object, key, &value) || !json_object_is_type(value, json_type_string)) {
-		fprintf(stderr, "uffdstm_helper: no text \"%s\"\n", key);
+		fprintf(stderr, "check_helper: no text \"%s\"\n", key);
 		exit(99);
 	}
 	return json_object_get_string(value);
@@ -90,7 +90,7 @@ static int json(const char *path)
 	int status = 0;
 
 	if (!report || !json_object_object_get_ex(report, "features", &features)) {
-		fprintf(stderr, "uffdstm_helper: %s: %s\n", path, report ? "no features" : json_util_get_last_err());
+		fprintf(stderr, "check_helper: %s: %s\n", path, report ? "no features" : json_util_get_last_err());
 		return 99;
 	}
 	for (size_t i = 0; i < json_object_array_length(features); i++) {
