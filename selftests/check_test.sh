@@ -310,7 +310,7 @@ memlock()
 	local reference=of-nobody
 
 	as_nobody || return
-	cp features $reference
+	cp features "$reference"
 	limited '-S -l 0' && is memlock forbidden && says memlock 'mlock.*RLIMIT_MEMLOCK is 0 bytes.*LimitMEMLOCK' &&
 		else_as_in_normal memlock io-uring && same_result || return
 	! io_uring_works || says io-uring 'ENOMEM.*locked memory: see below'
