@@ -137,10 +137,13 @@ static void probe_huge_pages(struct finding *finding)
 		found(finding, WORKS, "shmem_enabled is \"%s\"", setting);
 		return;
 	}
-	found(finding, LIMITED, "shmem_enabled is \"%s\"", setting);
+	found(finding, LIMITED, "none; shmem_enabled is \"%s\"", setting);
 	if (!strcmp(setting, "never") || !strcmp(setting, "deny")) {
 		advise(finding, "allow huge pages in memfds that ask for them");
 		as_root(finding, "uffdstm setup --shmem-thp advise");
+	} else {
+		advise(finding, "free memory may be in small pieces: join them");
+		as_root(finding, "sysctl vm.compact_memory=1");
 	}
 }
 
