@@ -61,8 +61,9 @@ void as_setup(struct finding *finding, const char *options);
 void as_user(struct finding *finding, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /*
- * A system call answered @error, which is an errno; 0: it has told that it cannot do @what. @since: "6.7", the Linux version that has it first. LACKING if
- * the answer is that of a kernel that does not know it, else FORBIDDEN; with advice, as far as the answer tells.
+ * A system call answered @error, which is an errno; 0: it has told that it cannot do @what. @since: "6.7", the Linux
+ * version that has it first. LACKING if the answer is that of a kernel that does not know it, else FORBIDDEN; with
+ * advice, as far as the answer tells.
  */
 void refused(struct finding *finding, int error, const char *what, const char *since);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * probe_faults.c - what the library does with userfaultfd, each on four pages of a memfd, mapped shared (base) and private
- * (view), as in a heap.
+ * probe_faults.c - what the library does with userfaultfd, each on four pages of a memfd, mapped shared (base) and
+ * private (view), as in a heap.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -167,6 +167,7 @@ static void probe_overcommit(struct finding *finding)
 	long long mode = read_number(OVERCOMMIT), room;
 	size_t size = STM_HEAP_LIMIT;
 	int fd = memfd_create("check", MFD_CLOEXEC);
+	const char *unit = "KMG";
 	void *at = MAP_FAILED;
 
 	if (mode < 0 || fd < 0) {
@@ -187,8 +188,9 @@ static void probe_overcommit(struct finding *finding)
 		return;
 	}
 	room = (read_field("/proc/meminfo", "CommitLimit:") - read_field("/proc/meminfo", "Committed_AS:")) >> 10;
-	found(finding, LIMITED, "mode %lld: a view of %zu %s can be mapped, none of twice that", mode,
-	      size >> 30 ? size >> 30 : size >> 20 ? size >> 20 : size >> 10, size >> 30 ? "GiB" : size >> 20 ? "MiB" : "KiB");
+	for (size >>= 10; size >= 1024 && unit[1]; size >>= 10)
+		unit++;
+	found(finding, LIMITED, "mode %lld: a view of %zu %ciB can be mapped, none of twice that", mode, size, *unit);
 	if (mode == 2) {
 		advise(finding, "each thread takes as much as the heap has grown, of %lld MiB that are left: add swap, or do not count",
 		       room);
