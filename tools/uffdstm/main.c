@@ -14,7 +14,8 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "check", cmd_check, "what of the library works here, and what to do about the rest" },
-	/* setup and undo: here */
+	{ "setup", cmd_setup, "let programs use userfaultfd here (as root)" },
+	{ "undo", cmd_undo, "put back what setup changed (as root)" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

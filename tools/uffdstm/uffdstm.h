@@ -19,6 +19,8 @@ enum status {
 
 /* Subcommands: argv[0] is "uffdstm NAME", which starts every line on standard error. Return the exit status. */
 int cmd_check(int argc, char **argv);
+int cmd_setup(int argc, char **argv);
+int cmd_undo(int argc, char **argv);
 
 /* "uffdstm check: ": set by main() before a subcommand runs. */
 extern const char *speaker;
