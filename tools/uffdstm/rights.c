@@ -16,10 +16,14 @@ int rights_keep(uint64_t capabilities)
 	int error = set && now ? 0 : -ENOMEM;
 	cap_flag_value_t has;
 
-	/* The bounding set needs CAP_SETPCAP, so it goes first. Without that, no_new_privs does the same for exec. */
-	for (cap_value_t c = 0; !error && !cap_get_flag(set, CAP_SETPCAP, CAP_EFFECTIVE, &has) && has && c < cap_max_bits(); c++)
-		if (!(capabilities >> c & 1) && cap_get_bound(c) == 1 && cap_drop_bound(c))
-			error = -errno;
+	/*
+	 * Nothing is executed, so that the bounding set becomes empty. That needs CAP_SETPCAP, so it goes first; where even
+	 * root lacks that, no_new_privs says the same to exec.
+	 */
+	if (!error && !cap_get_flag(set, CAP_SETPCAP, CAP_EFFECTIVE, &has) && has)
+		for (cap_value_t c = 0; !error && c < cap_max_bits(); c++)
+			if (cap_get_bound(c) == 1 && cap_drop_bound(c))
+				error = -errno;
 	for (cap_value_t c = 0; !error && c < cap_max_bits(); c++)
 		if ((capabilities >> c & 1) && !cap_get_flag(set, c, CAP_PERMITTED, &has) && has &&
 		    (cap_set_flag(now, CAP_PERMITTED, 1, &c, CAP_SET) || cap_set_flag(now, CAP_EFFECTIVE, 1, &c, CAP_SET)))
