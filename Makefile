@@ -150,7 +150,7 @@ SAMPLES := $(stm-samples:%=$(OUT)/tools/samples/%)
 BENCHES := $(stm-bench:%=$(OUT)/tools/bench/%)
 
 .PHONY: all lib tools samples benches selftests installed-tests run bench check check-long check-mutants check-kernels \
-	check-man deps install clean help FORCE
+	check-man sudotest deps install clean help FORCE
 all: lib tools samples benches selftests
 lib: $(LIBRARIES) $(OUT)/libuffdstm.a
 tools: $(TOOLS)
@@ -235,6 +235,11 @@ check: installed-tests build/libuffdstm.so build/uffdstm.pc build/tools/samples/
 	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL UFFDSTM_SRC=$(CURDIR) UFFDSTM_BUILD=$(CURDIR)/build \
 		selftests/run.sh $(TESTDIR)/run
 
+# Setup and undo; without root it says so and skips.
+sudotest: build/tools/uffdstm/uffdstm
+	+@$(MAKE) -s selftests TESTS=transaction_test
+	@UFFDSTM_BUILD=$(CURDIR)/build CC='$(CC)' selftests/setup_test.sh $(TESTS)
+
 check-man:
 	+@$(MAKE) check TESTS=man_test.sh
 
@@ -250,10 +255,11 @@ check-kernels: deps
 
 DEPS_build := gcc libc6-dev binutils libxxhash-dev libjson-c-dev libcap-dev $(if $(findstring clang,$(CC)),clang)
 DEPS_all := $(DEPS_build) $(if $(KSELFTEST_DIR),,linux-source xz-utils)
-DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb valgrind g++ clang libclang-rt-14-dev pkg-config
+DEPS_check := $(DEPS_all) zlib1g-dev rsync mandoc gdb valgrind g++ clang libclang-rt-14-dev pkg-config \
+	strace libcap2-bin
 DEPS_kernels := qemu-system-x86
 # One list, by what was asked for, so that a single look is enough.
-deps_set := $(if $(filter deps check%,$(MAKECMDGOALS)),check,$(if $(filter-out \
+deps_set := $(if $(filter deps check% sudotest,$(MAKECMDGOALS)),check,$(if $(filter-out \
 	lib tools samples benches run bench install build/%,$(or $(MAKECMDGOALS),all)),all,build))
 deps:
 	@.ci/deps $(DEPS_$(deps_set)) $(if $(filter deps,$(MAKECMDGOALS)),$(DEPS_kernels))
@@ -290,6 +296,7 @@ help:
 	@echo 'make check-long    long torture, second compiler, sanitizers, installed library'
 	@echo 'make check-mutants one mistake in the library at a time, each caught by a test'
 	@echo 'make check-kernels the selftests on Debian kernels 6.1 and 6.12, in qemu (TESTS="name name")'
+	@echo 'make sudotest      uffdstm setup and undo, as root, on places of their own (TESTS="name name")'
 	@echo 'make check-man     lint the man pages'
 	@echo 'make lib           library only; also: tools, samples, benches, selftests'
 	@echo 'make install       DESTDIR=, prefix=/usr/local'

@@ -139,6 +139,14 @@ test_dry_run()
 		[ "$(cat $root/proc/sys/vm/unprivileged_userfaultfd)" = 1 ]
 }
 
+test_says_first()
+{
+	fresh || return 1
+	$command setup --root $root --sysctl >/dev/full 2>$log
+	status=$?
+	expect 3 'nothing was changed' && [ "$(wc -l <$log)" = 1 ] && as_before "without output"
+}
+
 test_each_change()
 {
 	fresh || return 1

@@ -156,7 +156,12 @@ static int setup(const struct wishes *wishes, bool dry_run, const char *root)
 	printf("It keeps these capabilities: %s.\n", *words ? words : "none");
 	printf("What is there now %s in %s.\n", dry_run ? "would stand" : "stands", PLACE_RECORD);
 	free(words);
-	fflush(stdout);
+	/* Nothing is done that could not be said. */
+	if (fflush(stdout) || ferror(stdout)) {
+		complain(errno, "nothing was changed", "writing to standard output");
+		plan_free(&plan);
+		exit(STATUS_TROUBLE);
+	}
 	if (error) {
 		complain(error, "nothing was changed", "giving up capabilities");
 	} else if (missing && !dry_run) {
