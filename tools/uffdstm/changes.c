@@ -58,7 +58,7 @@ static int absent(char **value)
 static int read_directory(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFDIR, false, &st);
+	int fd = places_open(path, S_IFDIR, TRUST_ROOT, &st);
 
 	if (fd < 0)
 		return fd == -ENOENT ? absent(value) : fd;
@@ -70,7 +70,7 @@ static int read_directory(const char *path, char **value)
 static int write_directory(const char *path, const char *value)
 {
 	const char *name;
-	int parent = places_open_parent(path, false, &name), error = 0;
+	int parent = places_open_parent(path, TRUST_ROOT, &name), error = 0;
 
 	if (parent < 0)
 		return parent;
@@ -99,7 +99,7 @@ char *file_value(mode_t mode, const char *content)
 static int read_file(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFREG, false, &st), readable, error;
+	int fd = places_open(path, S_IFREG, TRUST_ROOT, &st), readable, error;
 	char *content;
 	size_t size;
 
@@ -155,7 +155,7 @@ static int write_next(int parent, const char *name, const char *next, const char
 static int write_file(const char *path, const char *value)
 {
 	const char *name;
-	int parent = places_open_parent(path, false, &name), error = 0;
+	int parent = places_open_parent(path, TRUST_ROOT, &name), error = 0;
 	char *next;
 
 	if (parent < 0)
@@ -175,7 +175,7 @@ static int write_file(const char *path, const char *value)
 int file_clean(const char *path)
 {
 	const char *name;
-	int parent = places_open_parent(path, false, &name), error = 0;
+	int parent = places_open_parent(path, TRUST_ROOT, &name), error = 0;
 	char *next;
 
 	if (parent < 0)
@@ -202,7 +202,7 @@ const struct kind kind_file = { "file", read_file, write_file, is_file, file_wor
 static int read_group(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, false, &st);
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st);
 
 	if (fd < 0)
 		return fd;
@@ -214,7 +214,7 @@ static int read_group(const char *path, char **value)
 static int write_group(const char *path, const char *value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, false, &st), error = 0;
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st), error = 0;
 
 	if (fd < 0)
 		return fd;
@@ -236,7 +236,7 @@ const struct kind kind_group = { "group", read_group, write_group, is_device, gr
 static int read_mode(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, false, &st);
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st);
 
 	if (fd < 0)
 		return fd;
@@ -248,7 +248,7 @@ static int read_mode(const char *path, char **value)
 static int write_mode(const char *path, const char *value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, false, &st), error = 0;
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st), error = 0;
 
 	if (fd < 0)
 		return fd;
@@ -269,7 +269,7 @@ static int read_acl(const char *path, char **value)
 {
 	char list[ACL_MOST];
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, false, &st), error = 0;
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st), error = 0;
 	ssize_t size;
 
 	if (fd < 0)
@@ -291,7 +291,7 @@ static int write_acl(const char *path, const char *value)
 
 	if (size < 0)
 		return size;
-	fd = places_open(path, S_IFCHR, false, &st);
+	fd = places_open(path, S_IFCHR, TRUST_ROOT, &st);
 	if (fd < 0)
 		return fd;
 	if (size ? setxattr(path_of(fd), ACL, list, size, 0) : removexattr(path_of(fd), ACL))
@@ -329,7 +329,7 @@ const struct kind kind_acl = { "acl", read_acl, write_acl, is_device, acl_words,
 static int read_value(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFREG, false, &st), readable, error;
+	int fd = places_open(path, S_IFREG, TRUST_ROOT, &st), readable, error;
 	char *all, *word;
 	size_t size;
 
@@ -352,7 +352,7 @@ static int read_value(const char *path, char **value)
 static int write_value(const char *path, const char *value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFREG, false, &st), writable, error = 0;
+	int fd = places_open(path, S_IFREG, TRUST_ROOT, &st), writable, error = 0;
 	char *line = text("%s\n", value);
 	ssize_t size = strlen(line), n = -1;
 

@@ -22,7 +22,7 @@ static int read_capabilities(const char *path, char **value)
 {
 	char bytes[256];
 	struct stat st;
-	int fd = places_open(path, S_IFREG, true, &st), error = 0;
+	int fd = places_open(path, S_IFREG, TRUST_ANYBODY, &st), error = 0;
 	ssize_t size;
 
 	if (fd < 0)
@@ -46,7 +46,8 @@ static int write_capabilities(const char *path, const char *value)
 
 	if (size < 0)
 		return size;
-	fd = places_open(path, S_IFREG, true, &st);
+	/* Since it was recorded another program may stand there, by whoever owns the directory. */
+	fd = places_open(path, S_IFREG, size ? TRUST_CALLER : TRUST_ANYBODY, &st);
 	if (fd < 0)
 		return fd;
 	if (size ? setxattr(path_of(fd), ATTRIBUTE, bytes, size, 0) : removexattr(path_of(fd), ATTRIBUTE))
@@ -141,7 +142,7 @@ int grant_value(const char *path, const char *old, bool granted, char **value)
 	cap_free(set);
 	if (error || !granted)
 		return error;
-	fd = places_open(path, S_IFREG, true, &st);
+	fd = places_open(path, S_IFREG, TRUST_CALLER, &st);
 	if (fd < 0 || fstatvfs(fd, &system))
 		error = fd < 0 ? fd : -errno;
 	else if (system.f_flag & ST_NOSUID)

@@ -14,7 +14,7 @@
 
 char places_reason[512];
 static int root = -1;
-static bool machine, any_owner;
+static bool machine;
 
 static int unsafe(const char *path, size_t length, const char *why)
 {
@@ -22,21 +22,22 @@ static int unsafe(const char *path, size_t length, const char *why)
 	return -EUNSAFE;
 }
 
-static bool is_trusted(uid_t owner, bool users)
+static bool is_trusted(uid_t owner, enum trust trust)
 {
-	const char *sudo = users ? getenv("SUDO_UID") : NULL;
+	const char *sudo = trust == TRUST_CALLER ? getenv("SUDO_UID") : NULL;
 
-	return (users && any_owner) || owner == 0 || owner == geteuid() || (sudo && *sudo && owner == strtoul(sudo, NULL, 10));
+	return trust == TRUST_ANYBODY || owner == 0 || owner == geteuid() ||
+	       (sudo && *sudo && owner == strtoul(sudo, NULL, 10));
 }
 
-static int look_at_directory(int fd, const char *path, size_t length, bool users)
+static int look_at_directory(int fd, const char *path, size_t length, enum trust trust)
 {
 	struct stat st;
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (!is_trusted(st.st_uid, users))
-		return unsafe(path, length, users ? "belongs neither to root nor to you: who owns it could put another file there" :
+	if (!is_trusted(st.st_uid, trust))
+		return unsafe(path, length, trust == TRUST_CALLER ? "belongs neither to root nor to you: who owns it could put another file there" :
 						    "does not belong to root: who owns it could put another file there");
 	/* With the sticky bit, what is there belongs to its owner alone, who is looked at next. */
 	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
@@ -54,7 +55,7 @@ int places_open_root(const char *directory)
 	root = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return -errno;
-	error = look_at_directory(root, directory, strlen(directory), false);
+	error = look_at_directory(root, directory, strlen(directory), TRUST_ROOT);
 	if (error)
 		close(root);
 	return error;
@@ -65,12 +66,7 @@ bool places_are_the_machine(void)
 	return machine;
 }
 
-void places_trust_owners(void)
-{
-	any_owner = true;
-}
-
-int places_open_parent(const char *path, bool users, const char **name)
+int places_open_parent(const char *path, enum trust trust, const char **name)
 {
 	const char *part = path, *slash;
 	int fd = fcntl(root, F_DUPFD_CLOEXEC, 0), next, error = 0;
@@ -100,7 +96,7 @@ int places_open_parent(const char *path, bool users, const char **name)
 		}
 		close(fd);
 		fd = next;
-		error = look_at_directory(fd, path, slash - path, users);
+		error = look_at_directory(fd, path, slash - path, trust);
 	}
 	if (!error && (!*part || !strcmp(part, ".") || !strcmp(part, "..")))
 		error = unsafe(path, strlen(path), "names no file");
@@ -117,10 +113,10 @@ static const char *type_words(mode_t type)
 	return S_ISCHR(type) ? "is no character device" : S_ISREG(type) ? "is no regular file" : "is no directory";
 }
 
-int places_open(const char *path, mode_t type, bool users, struct stat *st)
+int places_open(const char *path, mode_t type, enum trust trust, struct stat *st)
 {
 	const char *name;
-	int parent = places_open_parent(path, users, &name), fd, error = 0;
+	int parent = places_open_parent(path, trust, &name), fd, error = 0;
 
 	if (parent < 0)
 		return parent;
@@ -136,8 +132,8 @@ int places_open(const char *path, mode_t type, bool users, struct stat *st)
 		error = unsafe(path, strlen(path), "is a symbolic link: it is not followed");
 	else if ((st->st_mode & S_IFMT) != type)
 		error = unsafe(path, strlen(path), type_words(type));
-	else if (!is_trusted(st->st_uid, users))
-		error = unsafe(path, strlen(path), users ? "belongs neither to root nor to you" : "does not belong to root");
+	else if (!is_trusted(st->st_uid, trust))
+		error = unsafe(path, strlen(path), trust == TRUST_CALLER ? "belongs neither to root nor to you" : "does not belong to root");
 	else if (st->st_mode & S_IWOTH)
 		error = unsafe(path, strlen(path), "may be written by everybody: `chmod o-w` it first");
 	else if ((st->st_mode & S_IWGRP) && S_ISREG(type) && st->st_gid != 0)

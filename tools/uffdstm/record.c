@@ -112,7 +112,7 @@ static int open_directory(struct record *record, bool make)
 {
 	const char *name;
 	struct stat st;
-	int parent = places_open_parent(PLACE_RECORD_DIR, false, &name), error = 0, fd;
+	int parent = places_open_parent(PLACE_RECORD_DIR, TRUST_ROOT, &name), error = 0, fd;
 
 	if (parent < 0)
 		return parent;
@@ -123,7 +123,7 @@ static int open_directory(struct record *record, bool make)
 	close(parent);
 	if (error)
 		return error;
-	fd = places_open(PLACE_RECORD_DIR, S_IFDIR, false, &st);
+	fd = places_open(PLACE_RECORD_DIR, S_IFDIR, TRUST_ROOT, &st);
 	if (fd < 0)
 		return fd;
 	record->directory = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -146,7 +146,7 @@ static int open_file(struct record *record, bool make)
 			return -errno;
 		close(fd);
 	}
-	fd = places_open(PLACE_RECORD, S_IFREG, false, &st);
+	fd = places_open(PLACE_RECORD, S_IFREG, TRUST_ROOT, &st);
 	if (fd < 0)
 		return fd;
 	record->fd = open(path_of(fd), O_RDWR | O_CLOEXEC);
@@ -224,7 +224,7 @@ int record_remove(struct record *record)
 		return 0;
 	if ((unlinkat(record->directory, "undo", 0) && errno != ENOENT) || fsync(record->directory))
 		return -errno;
-	parent = places_open_parent(PLACE_RECORD_DIR, false, &name);
+	parent = places_open_parent(PLACE_RECORD_DIR, TRUST_ROOT, &name);
 	if (parent < 0)
 		return parent;
 	/* Somebody else's files may be in it. */

@@ -47,16 +47,21 @@ extern char places_reason[512];
 /* All paths are below this directory; "/" is the machine itself. */
 int places_open_root(const char *directory);
 bool places_are_the_machine(void);
-/* For undo: a program is still the one that got the capability, whoever owns it. */
-void places_trust_owners(void);
+
+/* Who may own a place and the directories on the way to it. */
+enum trust {
+	TRUST_ROOT,
+	TRUST_CALLER, /* root, or the user who called sudo */
+	TRUST_ANYBODY, /* to look at a program, or to take its capabilities away */
+};
 
 /*
  * The directory that holds path, and in *name the last part of path; or -errno. No part is a symbolic link, each belongs
- * to root (or, where users is set, to the user who called sudo) and nobody else may write there.
+ * to somebody trusted, and nobody else may write there.
  */
-int places_open_parent(const char *path, bool users, const char **name);
+int places_open_parent(const char *path, enum trust trust, const char **name);
 /* The same, then path itself, O_PATH. It is of that type (S_IFREG...), and not for everybody to write. */
-int places_open(const char *path, mode_t type, bool users, struct stat *st);
+int places_open(const char *path, mode_t type, enum trust trust, struct stat *st);
 
 /* ---- kinds of change ---- */
 

@@ -166,7 +166,6 @@ static int undo(const char *root, const struct options *options)
 		complain(error, "nothing was changed", "giving up capabilities");
 		return STATUS_TROUBLE;
 	}
-	places_trust_owners();
 	error = places_open_root(root);
 	if (error) {
 		complain_of(error, NULL, root);
