@@ -6,7 +6,8 @@
  *	                   setup_helper attributes FILE   its capabilities and access-control list, in hexadecimal
  *	                   setup_helper snapshot DIR      a line for all that there is below DIR, with contents
  *	                   setup_helper acl FILE          give it a list: group 77 may read
- *	-DPRELOAD -shared: appends what /proc/self/status says of rights to $RIGHTS_LOG before each call that changes something
+ *	-DPRELOAD -shared: appends what /proc/self/status says of rights to $RIGHTS_LOG before each call that changes
+ *	                   something
  */
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -35,6 +35,7 @@ root=$tmp/root log=$tmp/log
 # ---- a system below a directory ----
 
 template=$tmp/template
+# shellcheck disable=SC2015
 mkdir -m 755 $template &&
 mkdir -p $template/{dev,etc/sysctl.d,etc/security/limits.d,var/lib,bin,proc/sys/vm,sys/kernel/mm/transparent_hugepage} &&
 mknod -m 600 $template/dev/userfaultfd c 10 200 &&
@@ -74,7 +75,7 @@ run()
 # status(expected, text that it must have said)
 expect()
 {
-	[ $status = "$1" ] && { [ -z "${2:-}" ] || grep -q -e "$2" $log; } && return
+	[ "$status" = "$1" ] && { [ -z "${2:-}" ] || grep -q -e "$2" $log; } && return
 	echo "status $status instead of $1, or not said: ${2:-}"
 	cat $log
 	return 1
@@ -320,7 +321,8 @@ test_undo_killed()
 	cp -a $root $tmp/set-up
 	points $command undo --root $root >$tmp/points
 	while read -r call number; do
-		rm -rf $root && cp -a $tmp/set-up $root && kill_at "$call" "$number" $command undo --root $root || return 1
+		rm -rf $root && cp -a $tmp/set-up $root && kill_at "$call" "$number" $command undo --root $root ||
+			return 1
 		run undo
 		expect 0 && as_before "undo killed at $call $number" || return 1
 		n=$((n + 1))
@@ -360,7 +362,8 @@ test_changed_since()
 	run undo
 	expect 1 'group root: others changed it since' && expect 1 'take all capabilities.*others changed' &&
 		expect 1 'remove /etc/udev/rules.d/70-uffdstm.rules: others' || return 1
-	[ "$(mode_of dev/userfaultfd)" = "600 0 77" ] && grep -q mine $root/etc/udev/rules.d/70-uffdstm.rules || return 1
+	[ "$(mode_of dev/userfaultfd)" = "600 0 77" ] && grep -q mine $root/etc/udev/rules.d/70-uffdstm.rules ||
+		return 1
 	[ "$(cat $root/sys/kernel/mm/transparent_hugepage/shmem_enabled)" = always ] || return 1
 	run undo
 	expect 1 || return 1
@@ -376,7 +379,8 @@ test_others_use_a_directory()
 	run undo
 	expect 1 'others use it now' && [ -e $root/etc/udev/rules.d/99-other.rules ] || return 1
 	run undo --force
-	expect 0 'it stays' && [ -e $root/etc/udev/rules.d/99-other.rules ] && [ ! -e $root/var/lib/uffdstm ] || return 1
+	expect 0 'it stays' && [ -e $root/etc/udev/rules.d/99-other.rules ] && [ ! -e $root/var/lib/uffdstm ] ||
+		return 1
 	rm -r $root/etc/udev
 	as_before "undo"
 }
@@ -443,7 +447,8 @@ test_symlinks()
 	fresh && mkdir -m 700 $root/var/lib/uffdstm && ln -s $tmp/victim $root/var/lib/uffdstm/undo &&
 		refuses 'ELOOP' --sysctl || return 1
 	# What stands where the next version of a file is written is removed, not followed.
-	fresh && echo secret >$tmp/victim && ln -s $tmp/victim $root/etc/sysctl.d/.70-uffdstm.conf.new && run setup --sysctl &&
+	fresh && echo secret >$tmp/victim && ln -s $tmp/victim $root/etc/sysctl.d/.70-uffdstm.conf.new &&
+		run setup --sysctl &&
 		expect 0 && [ "$(cat $tmp/victim)" = secret ] || return 1
 	# A place that became one since.
 	fresh && run setup "${everything[@]}" && rm $root/bin/program && cp /bin/true $tmp/victim &&
@@ -461,26 +466,33 @@ test_writable_by_others()
 	fresh && chmod 777 $root/etc/security/limits.d &&
 		refuses 'limits.d may be written by everybody' --memlock || return 1
 	fresh && chown 65534 $root/etc/sysctl.d && refuses 'sysctl.d does not belong to root' --sysctl || return 1
-	fresh && chmod 757 $root/bin/program && refuses 'program may be written by everybody' --grant /bin/program || return 1
+	fresh && chmod 757 $root/bin/program &&
+		refuses 'program may be written by everybody' --grant /bin/program || return 1
 	fresh && chgrp 77 $root/bin/program && chmod 775 $root/bin/program &&
 		refuses 'program may be written by its group' --grant /bin/program || return 1
 	fresh && chmod 777 $root/bin && refuses '/bin may be written by everybody' --grant /bin/program || return 1
-	fresh && chgrp 77 $root/bin && chmod 775 $root/bin && refuses '/bin may be written by its group' --grant /bin/program || return 1
-	fresh && chown 65534 $root/bin/program && refuses 'belongs neither to root nor to you' --grant /bin/program || return 1
-	fresh && chown 65534 $root/bin && refuses '/bin belongs neither to root nor to you' --grant /bin/program || return 1
+	fresh && chgrp 77 $root/bin && chmod 775 $root/bin &&
+		refuses '/bin may be written by its group' --grant /bin/program || return 1
+	fresh && chown 65534 $root/bin/program &&
+		refuses 'belongs neither to root nor to you' --grant /bin/program || return 1
+	fresh && chown 65534 $root/bin &&
+		refuses '/bin belongs neither to root nor to you' --grant /bin/program || return 1
 	# /tmp is like that, and what root has there is nobody else's.
 	fresh && chmod 1777 $root/bin && run setup --grant /bin/program && expect 0 || return 1
 	# The user who called sudo may have built the program.
 	fresh && chown -R 65534 $root/bin && chmod 700 $root/bin && SUDO_UID=65534 run setup --grant /bin/program &&
 		expect 0 'cap_dac_read_search' && run undo && expect 0 || return 1
 	# Undo takes capabilities from whatever program, but gives them to none that somebody may have put there since.
-	fresh && setcap cap_sys_ptrace=ep $root/bin/program && run setup --revoke /bin/program && chown 65534 $root/bin &&
-		run undo && expect 1 '/bin belongs neither to root nor to you' && [ -z "$(getcap $root/bin/program)" ] || return 1
+	fresh && setcap cap_sys_ptrace=ep $root/bin/program &&
+		run setup --revoke /bin/program && chown 65534 $root/bin &&
+		run undo && expect 1 '/bin belongs neither to root nor to you' &&
+			[ -z "$(getcap $root/bin/program)" ] || return 1
 	fresh && chmod 777 $root && refuses "$root may be written by everybody" --sysctl || return 1
 	fresh && chmod 777 $root/var/lib && run setup --sysctl && expect 3 'lib may be written by everybody' &&
 		[ "$(cat $root/proc/sys/vm/unprivileged_userfaultfd)" = 0 ] || return 1
 	fresh && run setup --sysctl && chmod 666 $root/var/lib/uffdstm/undo && run undo &&
-		expect 3 'undo may be written by everybody' && [ "$(cat $root/proc/sys/vm/unprivileged_userfaultfd)" = 1 ]
+		expect 3 'undo may be written by everybody' &&
+			[ "$(cat $root/proc/sys/vm/unprivileged_userfaultfd)" = 1 ]
 }
 
 test_not_what_they_seem()
@@ -521,8 +533,8 @@ test_acl()
 	expect 0 'access-control list' || return 1
 	[ "$(mode_of dev/userfaultfd)" = "660 0 4242" ] || return 1
 	# owner rw, owning group rw (was none), group 77 r as before, mask rw (was r), others none
-	$helper attributes $root/dev/userfaultfd | grep -q 'acl_access 02000000'\
-'01000600ffffffff'04000600ffffffff'08000400''4d000000'10000600ffffffff20000000ffffffff || return 1
+	list=0200000001000600ffffffff04000600ffffffff080004004d00000010000600ffffffff20000000ffffffff
+	$helper attributes $root/dev/userfaultfd | grep -q "acl_access $list" || return 1
 	run undo
 	expect 0 && as_before "undo"
 }
@@ -631,7 +643,8 @@ machine()
 	mknod -m 600 $tmp/machine/dev/userfaultfd c 10 "$number" && mknod -m 666 $tmp/machine/dev/null c 1 3 &&
 	echo 'uffdstm:x:4242:' >>$tmp/machine/etc/group &&
 	echo 0 >$tmp/machine/sysctl && echo always >$tmp/machine/shmem &&
-	mount --bind $tmp/machine/dev /dev && mount --bind $tmp/machine/etc /etc && mount --bind $tmp/machine/lib /var/lib &&
+	mount --bind $tmp/machine/dev /dev &&
+		mount --bind $tmp/machine/etc /etc && mount --bind $tmp/machine/lib /var/lib &&
 	mount --bind $tmp/machine/sysctl /proc/sys/vm/unprivileged_userfaultfd &&
 	mount --bind $tmp/machine/shmem /sys/kernel/mm/transparent_hugepage/shmem_enabled
 }
@@ -674,6 +687,7 @@ test_machine()
 tests=$(declare -F | sed -n 's/^declare -f test_//p')
 order=$(sed -n 's/^test_\([a-z_]*\)().*/\1/p; s/^test_\([a-z_]*\)() {.*/\1/p' "$PWD/setup_test.sh" | awk '!seen[$0]++')
 for t; do
+	# shellcheck disable=SC2086
 	grep -qx "$t" <<<"$tests" || { echo "setup_test.sh: no test '$t'; there are" $order >&2; exit 2; }
 done
 [ $# = 0 ] || order=$*

@@ -14,7 +14,7 @@
 
 #include "setup.h"
 
-#define ACL "system.posix_acl_access"
+#define ACL	 "system.posix_acl_access"
 #define ACL_MOST 4096
 
 static const char *const files[] = { PLACE_RULE, PLACE_SYSCTL_FILE, PLACE_SHMEM_FILE, PLACE_LIMITS_FILE };
@@ -123,7 +123,7 @@ static int read_file(const char *path, char **value)
 	return 0;
 }
 
-/* The next version of a file stands beside it until it is complete. No reader of these directories takes such a name. */
+/* The next version of a file stands beside it until it is complete. No reader of these folders takes such a name. */
 static char *next_name(const char *name)
 {
 	return text(".%s.new", name);
@@ -384,7 +384,7 @@ const struct kind kind_value = { "value", read_value, write_value, is_value, val
 
 const struct kind *kind_by_name(const char *name)
 {
-	static const struct kind *const kinds[] = { &kind_directory, &kind_file,  &kind_group,	      &kind_mode,
+	static const struct kind *const kinds[] = { &kind_directory, &kind_file,  &kind_group,	     &kind_mode,
 						    &kind_acl,	     &kind_value, &kind_capabilities };
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)

@@ -74,8 +74,9 @@ static cap_t decode(const char *value, bool *effective)
 	*effective = magic & VFS_CAP_FLAGS_EFFECTIVE;
 	if (!size || !set)
 		return set;
-	if (size < (int)XATTR_CAPS_SZ_2 || data.rootid || ((magic & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_2 &&
-							   (magic & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_3)) {
+	if (size < (int)XATTR_CAPS_SZ_2 || data.rootid ||
+	    ((magic & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_2 &&
+	     (magic & VFS_CAP_REVISION_MASK) != VFS_CAP_REVISION_3)) {
 		cap_free(set);
 		return NULL;
 	}
@@ -92,7 +93,8 @@ static cap_t decode(const char *value, bool *effective)
 
 static char *encode(cap_t set, bool effective)
 {
-	struct vfs_cap_data data = { .magic_etc = htole32(VFS_CAP_REVISION_2 | (effective ? VFS_CAP_FLAGS_EFFECTIVE : 0)) };
+	uint32_t magic = VFS_CAP_REVISION_2 | (effective ? VFS_CAP_FLAGS_EFFECTIVE : 0);
+	struct vfs_cap_data data = { .magic_etc = htole32(magic) };
 	cap_flag_value_t has;
 	bool any = false;
 

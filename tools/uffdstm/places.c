@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * places.c - the way to a place, one directory after the other. Each is opened by name in the one before, O_NOFOLLOW, and
- * looked at: whoever may write in it could put something else in our way.
+ * places.c - the way to a place, one directory after the other. Each is opened by name in the one before, O_NOFOLLOW,
+ * and looked at: whoever may write in it could put something else in our way.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,6 +30,11 @@ static bool is_trusted(uid_t owner, enum trust trust)
 	       (sudo && *sudo && owner == strtoul(sudo, NULL, 10));
 }
 
+static const char *owner_words(enum trust trust)
+{
+	return trust == TRUST_ROOT ? "does not belong to root" : "belongs neither to root nor to you";
+}
+
 static int look_at_directory(int fd, const char *path, size_t length, enum trust trust)
 {
 	struct stat st;
@@ -37,8 +42,7 @@ static int look_at_directory(int fd, const char *path, size_t length, enum trust
 	if (fstat(fd, &st))
 		return -errno;
 	if (!is_trusted(st.st_uid, trust))
-		return unsafe(path, length, trust == TRUST_CALLER ? "belongs neither to root nor to you: who owns it could put another file there" :
-						    "does not belong to root: who owns it could put another file there");
+		return unsafe(path, length, owner_words(trust));
 	/* With the sticky bit, what is there belongs to its owner alone, who is looked at next. */
 	if ((st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
 		return unsafe(path, length, "may be written by everybody: `chmod o-w` it first");
@@ -80,7 +84,8 @@ int places_open_parent(const char *path, enum trust trust, const char **name)
 		size_t length = slash - part;
 
 		if (!length || length >= sizeof(buffer) || !strncmp(part, "..", length)) {
-			error = unsafe(path, strlen(path), "is no plain path: write it without `.`, `..` and empty parts");
+			error = unsafe(path, strlen(path),
+				       "is no plain path: write it without `.`, `..` and empty parts");
 			break;
 		}
 		memcpy(buffer, part, length);
@@ -91,7 +96,8 @@ int places_open_parent(const char *path, enum trust trust, const char **name)
 
 			error = -errno;
 			if (error == -ENOTDIR && !fstatat(fd, buffer, &st, AT_SYMLINK_NOFOLLOW) && S_ISLNK(st.st_mode))
-				error = unsafe(path, slash - path, "is a symbolic link: give the path without it, as `realpath` shows it");
+				error = unsafe(path, slash - path,
+					       "is a symbolic link: give the path as `realpath` shows it");
 			break;
 		}
 		close(fd);
@@ -133,7 +139,7 @@ int places_open(const char *path, mode_t type, enum trust trust, struct stat *st
 	else if ((st->st_mode & S_IFMT) != type)
 		error = unsafe(path, strlen(path), type_words(type));
 	else if (!is_trusted(st->st_uid, trust))
-		error = unsafe(path, strlen(path), trust == TRUST_CALLER ? "belongs neither to root nor to you" : "does not belong to root");
+		error = unsafe(path, strlen(path), owner_words(trust));
 	else if (st->st_mode & S_IWOTH)
 		error = unsafe(path, strlen(path), "may be written by everybody: `chmod o-w` it first");
 	else if ((st->st_mode & S_IWGRP) && S_ISREG(type) && st->st_gid != 0)

@@ -39,7 +39,10 @@ static int add(struct plan *plan, const struct kind *kind, const char *path, con
 		return -ENOMEM;
 	plan->changes = more;
 	more[plan->n++] = (struct change){
-		.kind = kind, .path = text("%s", path), .old = text("%s", old), .new = text("%s", new),
+		.kind = kind,
+		.path = text("%s", path),
+		.old = text("%s", old),
+		.new = text("%s", new),
 	};
 	return 0;
 }
@@ -89,7 +92,9 @@ static int find_group(const char *name, gid_t *gid)
 	FILE *file;
 	int fd;
 
-	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != strlen(name)) {
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (!*name || strspn(name, plain) != strlen(name)) {
 		complain(0, "only letters, digits and _ . - may stand in a udev rule", "group %s", name);
 		return -1;
 	}
@@ -142,13 +147,14 @@ static int plan_device(struct plan *plan, const struct wishes *wishes)
 		complain(0, NULL, "no %s there: only the udev rule is written", PLACE_DEVICE);
 		st.st_mode = 0600;
 	} else if (fd < 0) {
-		complain_of(fd, "Linux has it from 6.1 on; a container must be given it; or use --sysctl", PLACE_DEVICE);
+		complain_of(fd, "Linux has it from 6.1 on; a container must be given it; or use --sysctl",
+			    PLACE_DEVICE);
 		return -1;
 	} else {
 		close(fd);
 		if (places_are_the_machine() && !is_the_device(&st)) {
-			complain(0, "look at /proc/misc and at what made it", "%s is not the kernel's userfaultfd device",
-				 PLACE_DEVICE);
+			complain(0, "look at /proc/misc and at what made it",
+				 "%s is not the kernel's userfaultfd device", PLACE_DEVICE);
 			return -1;
 		}
 		/* First the group, then its rights: else the old group would have them for a moment. */
@@ -168,8 +174,8 @@ static int plan_device(struct plan *plan, const struct wishes *wishes)
 		if (error)
 			complain_of(error, NULL, PLACE_DEVICE);
 	}
-	rule = text(FILE_HEAD "SUBSYSTEM==\"misc\", KERNEL==\"userfaultfd\", GROUP=\"%s\", MODE=\"%04o\"\n", wishes->group,
-		    (st.st_mode & 0777) | 0060);
+	rule = text(FILE_HEAD "SUBSYSTEM==\"misc\", KERNEL==\"userfaultfd\", GROUP=\"%s\", MODE=\"%04o\"\n",
+		    wishes->group, (st.st_mode & 0777) | 0060);
 	if (!error) {
 		error = wish_file(plan, PLACE_RULE, rule);
 		if (error)
@@ -255,7 +261,8 @@ int plan_make(struct plan *plan, const struct wishes *wishes)
 	if (wishes->device)
 		error = plan_device(plan, wishes);
 	if (!error && wishes->sysctl)
-		error = plan_value(plan, PLACE_SYSCTL, "1", PLACE_SYSCTL_FILE, FILE_HEAD "vm.unprivileged_userfaultfd = 1\n");
+		error = plan_value(plan, PLACE_SYSCTL, "1", PLACE_SYSCTL_FILE,
+				   FILE_HEAD "vm.unprivileged_userfaultfd = 1\n");
 	if (!error && wishes->shmem_thp)
 		error = plan_shmem(plan, wishes->shmem_thp);
 	if (!error && wishes->memlock)
@@ -273,8 +280,10 @@ void plan_print(const struct plan *plan)
 		bool was = change->kind != &kind_directory && change->kind != &kind_file;
 
 		line = strtok_r(words, "\n", &save);
-		printf("  %s%s%s%s\n", line, was ? " (was " : change->kind == &kind_file && strcmp(change->old, "-") ?
-							     " (in place of what is there)" : "",
+		printf("  %s%s%s%s\n", line,
+		       was							? " (was "
+		       : change->kind == &kind_file && strcmp(change->old, "-") ? " (in place of what is there)"
+										: "",
 		       was ? strcmp(change->old, "-") ? change->old : "none" : "", was ? ")" : "");
 		while ((line = strtok_r(NULL, "\n", &save)))
 			printf("      %s\n", line);

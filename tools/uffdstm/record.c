@@ -97,8 +97,10 @@ static int parse(struct record *record, char *all)
 
 		*end = 0;
 		if (n == 1 ? strcmp(line, FIRST_LINE) : parse_line(&change, line)) {
-			snprintf(places_reason, sizeof(places_reason), PLACE_RECORD ", line %d, is not from this program: "
-				 "put right by hand what it names, then remove the file", n);
+			snprintf(places_reason, sizeof(places_reason),
+				 PLACE_RECORD ", line %d, is not from this program: "
+					      "put right by hand what it names, then remove the file",
+				 n);
 			return -EUNSAFE;
 		}
 		if (n > 1)

@@ -17,8 +17,8 @@ int rights_keep(uint64_t capabilities)
 	cap_flag_value_t has;
 
 	/*
-	 * Nothing is executed, so that the bounding set becomes empty. That needs CAP_SETPCAP, so it goes first; where even
-	 * root lacks that, no_new_privs says the same to exec.
+	 * Nothing is executed, so that the bounding set becomes empty. That needs CAP_SETPCAP, so it goes first; where
+	 * even root lacks that, no_new_privs says the same to exec.
 	 */
 	if (!error && !cap_get_flag(set, CAP_SETPCAP, CAP_EFFECTIVE, &has) && has)
 		for (cap_value_t c = 0; !error && c < cap_max_bits(); c++)
@@ -26,7 +26,8 @@ int rights_keep(uint64_t capabilities)
 				error = -errno;
 	for (cap_value_t c = 0; !error && c < cap_max_bits(); c++)
 		if ((capabilities >> c & 1) && !cap_get_flag(set, c, CAP_PERMITTED, &has) && has &&
-		    (cap_set_flag(now, CAP_PERMITTED, 1, &c, CAP_SET) || cap_set_flag(now, CAP_EFFECTIVE, 1, &c, CAP_SET)))
+		    (cap_set_flag(now, CAP_PERMITTED, 1, &c, CAP_SET) ||
+		     cap_set_flag(now, CAP_EFFECTIVE, 1, &c, CAP_SET)))
 			error = -errno;
 	if (!error && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || cap_reset_ambient() || cap_set_proc(now)))
 		error = -errno;

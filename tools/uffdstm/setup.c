@@ -10,21 +10,21 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Enough for the buffers of a log that io_uring writes, on kernels that count them; a group must not be able to lock all. */
+/* Enough for buffers that are registered with io_uring, on kernels that count them; all there is would be too much. */
 #define MEMLOCK_DEFAULT "64M"
 
 static void help(void)
 {
 	printf("Usage: uffdstm setup [OPTION]...\n"
-	       "Let programs use userfaultfd. Says what it will do, does it, and keeps what was there for `uffdstm undo`.\n"
+	       "Let programs use userfaultfd. Says what it will do, does it, and keeps what was for `uffdstm undo`.\n"
 	       "\n"
 	       "  --group NAME        that group may use " PLACE_DEVICE " (what is done without options,\n"
 	       "                      for group " DEFAULT_GROUP ")\n"
-	       "  --sysctl            instead: vm.unprivileged_userfaultfd = 1, every user may handle faults of the kernel\n"
+	       "  --sysctl            instead: vm.unprivileged_userfaultfd = 1, for every user\n"
 	       "  --grant FILE        give cap_sys_ptrace to a program; may be repeated\n"
 	       "  --revoke FILE       take it away\n"
 	       "  --shmem-thp VALUE   huge pages for shared memory: advise, within_size, always, never\n"
-	       "  --memlock[=SIZE]    the group may lock SIZE[K|M|G], or `unlimited` (without SIZE: " MEMLOCK_DEFAULT ")\n"
+	       "  --memlock[=SIZE]    the group may lock SIZE[K|M|G], or `unlimited` (" MEMLOCK_DEFAULT ")\n"
 	       "  -n, --dry-run       only say what would be done\n"
 	       "  --root DIR          on the system below DIR\n"
 	       "  -h, --help          print this text\n"
@@ -117,7 +117,8 @@ static int make_changes(struct plan *plan)
 	int error = record_open(&record, true);
 
 	if (error)
-		complain_of(error, error == -EBUSY ? "another setup or undo runs: wait for its end" : "nothing was changed",
+		complain_of(error,
+			    error == -EBUSY ? "another setup or undo runs: wait for its end" : "nothing was changed",
 			    PLACE_RECORD);
 	for (int i = 0; !error && i < plan->n; i++)
 		error = make_change(&record, &plan->changes[i]);
@@ -184,11 +185,16 @@ enum { GROUP = 256, SYSCTL, GRANT, REVOKE, SHMEM_THP, MEMLOCK, ROOT };
 int cmd_setup(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "group", required_argument, NULL, GROUP },	     { "sysctl", no_argument, NULL, SYSCTL },
-		{ "grant", required_argument, NULL, GRANT },	     { "revoke", required_argument, NULL, REVOKE },
-		{ "shmem-thp", required_argument, NULL, SHMEM_THP }, { "memlock", optional_argument, NULL, MEMLOCK },
-		{ "dry-run", no_argument, NULL, 'n' },		     { "root", required_argument, NULL, ROOT },
-		{ "help", no_argument, NULL, 'h' },		     { NULL, 0, NULL, 0 },
+		{ "group", required_argument, NULL, GROUP },
+		{ "sysctl", no_argument, NULL, SYSCTL },
+		{ "grant", required_argument, NULL, GRANT },
+		{ "revoke", required_argument, NULL, REVOKE },
+		{ "shmem-thp", required_argument, NULL, SHMEM_THP },
+		{ "memlock", optional_argument, NULL, MEMLOCK },
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ "root", required_argument, NULL, ROOT },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
 	};
 	struct wishes wishes = { .group = NULL };
 	const char *root = "/";
@@ -218,7 +224,8 @@ int cmd_setup(int argc, char **argv)
 			/* "deny" and "force" are for tests of the kernel. */
 			if (strcmp(optarg, "advise") && strcmp(optarg, "within_size") && strcmp(optarg, "always") &&
 			    strcmp(optarg, "never"))
-				return usage_error("--shmem-thp %s: none of advise, within_size, always, never", optarg);
+				return usage_error("--shmem-thp %s: none of advise, within_size, always, never",
+						   optarg);
 			wishes.shmem_thp = optarg;
 			break;
 		case MEMLOCK:
@@ -241,7 +248,8 @@ int cmd_setup(int argc, char **argv)
 	}
 	if (optind != argc)
 		return usage_error("%s: no argument is taken", argv[optind]);
-	wishes.device = !wishes.sysctl && (wishes.group || (!wishes.shmem_thp && !wishes.memlock && !wishes.programs_n));
+	wishes.device =
+		!wishes.sysctl && (wishes.group || (!wishes.shmem_thp && !wishes.memlock && !wishes.programs_n));
 	if (!wishes.group)
 		wishes.group = DEFAULT_GROUP;
 	if (geteuid() != 0 && !dry_run) {

@@ -2,11 +2,11 @@
 /*
  * setup.h - what `uffdstm setup` and `uffdstm undo` share.
  *
- * A change is one thing about one place (the group of a device, the text of a file, the capabilities of a program), with
- * its old and its new value as text. Setup first finds all changes and says them. Then, for each: the record gets a
- * line with both values and is on the disk before the place is touched. Undo goes through the lines backwards. A
- * change is made by one system call (for a file: by rename), so that a place always has the one value or the other,
- * whenever setup or undo are killed.
+ * A change is one thing about one place (the group of a device, the text of a file, the capabilities of a
+ * program), with its old and its new value as text. Setup first finds all changes and says them. Then, for each: the
+ * record gets a line with both values and is on the disk before the place is touched. Undo goes through the lines
+ * backwards. A change is made by one system call (for a file: by rename), so that a place always has the one value or
+ * the other, whenever setup or undo are killed.
  *
  *   setup.c    options; makes the changes
  *   plan.c     which changes the options mean
@@ -56,8 +56,8 @@ enum trust {
 };
 
 /*
- * The directory that holds path, and in *name the last part of path; or -errno. No part is a symbolic link, each belongs
- * to somebody trusted, and nobody else may write there.
+ * The directory that holds path, and in *name the last part of path; or -errno. No part is a symbolic link, each
+ * belongs to somebody trusted, and nobody else may write there.
  */
 int places_open_parent(const char *path, enum trust trust, const char **name);
 /* The same, then path itself, O_PATH. It is of that type (S_IFREG...), and not for everybody to write. */
@@ -163,7 +163,7 @@ int sync_directory(int fd);
 char *hex_from_bytes(const void *bytes, size_t size);
 /* -EINVAL, or how many bytes. */
 int bytes_from_hex(const char *hex, void *bytes, size_t size);
-/* Where the kernel shows an O_PATH descriptor as a path, for calls that take no such descriptor. Valid until the next call. */
+/* Where the kernel shows a descriptor as a path, for calls that take none with O_PATH. Valid until the next call. */
 const char *path_of(int fd);
 
 #endif

@@ -22,7 +22,8 @@ static void help(void)
 	       "  --root DIR      on the system below DIR\n"
 	       "  -h, --help      print this text\n"
 	       "\n"
-	       "Exit status: 0 all is as it was; 1 something was left as others made it; 2 wrong usage, or not root; 3 trouble.\n");
+	       "Exit status: 0 all is as it was; 1 something was left as others made it; 2 wrong usage, or not root;\n"
+	       "3 trouble.\n");
 }
 
 static bool same_place(const struct change *a, const struct change *b)
@@ -111,7 +112,8 @@ static int undo_one(struct record *record, int last, const struct options *optio
 				printf("%s holds what others put there: it stays\n", change->path);
 				error = 0;
 			} else if (error) {
-				complain_of(error, error == -ENOTEMPTY ? "others use it now; it is left" : "it is left", words);
+				complain_of(error, error == -ENOTEMPTY ? "others use it now; it is left" : "it is left",
+					    words);
 				error = 1;
 			}
 		}
@@ -173,7 +175,8 @@ static int undo(const char *root, const struct options *options)
 	}
 	error = record_open(&record, false);
 	if (error && error != -ENOENT) {
-		complain_of(error, error == -EBUSY ? "another setup or undo runs: wait for its end" : "nothing was changed",
+		complain_of(error,
+			    error == -EBUSY ? "another setup or undo runs: wait for its end" : "nothing was changed",
 			    PLACE_RECORD);
 	} else if (error || !record.n) {
 		/* Setup may have been killed before its first line. */
