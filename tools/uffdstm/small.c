@@ -29,7 +29,9 @@ char *text(const char *format, ...)
 
 void complain_of(int error, const char *advice, const char *tried)
 {
-	if (error == -EUNSAFE)
+	if (error == -EUNSAFE && !strncmp(places_reason, tried, strlen(tried)))
+		complain(0, NULL, "%s", places_reason);
+	else if (error == -EUNSAFE)
 		complain(0, NULL, "%s: %s", tried, places_reason);
 	else
 		complain(error, advice, "%s", tried);
