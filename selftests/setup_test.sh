@@ -5,6 +5,8 @@
 #
 # Everything happens in a mount namespace of its own, most of it below a root directory of its own (--root). The tests
 # of the machine's own places have private copies of these mounted over them. UFFDSTM_BUILD is the build folder.
+# mktemp's names have no blanks:
+# shellcheck disable=SC2086
 set -u
 cd "$(dirname "$0")" || exit 1
 
@@ -17,15 +19,28 @@ skip_all()
 
 [ "$(id -u)" = 0 ] || skip_all "setup needs root: sudo make sudotest"
 build=$(readlink -f "${UFFDSTM_BUILD:-../build}")
-if [ -z "${SETUP_TEST_NAMESPACE:-}" ]; then
+if [ -z "${SETUP_TEST_MOUNT:-}" ]; then
 	unshare -m --propagation private true 2>/dev/null || skip_all "no mount namespaces here (unshare -m)"
-	SETUP_TEST_NAMESPACE=1 exec unshare -m --propagation private "$PWD/setup_test.sh" "$@"
+	SETUP_TEST_MOUNT=$(mktemp -d) || exit 1
+	SETUP_TEST_OUTSIDE=$(readlink /proc/self/ns/mnt)
+	export SETUP_TEST_MOUNT SETUP_TEST_OUTSIDE
+	unshare -m --propagation private "$PWD/setup_test.sh" "$@"
+	result=$?
+	rmdir "$SETUP_TEST_MOUNT"
+	exit $result
 fi
 
+# Never on the machine itself.
+case ${SETUP_TEST_OUTSIDE:-} in
+'' | "$(readlink /proc/self/ns/mnt)")
+	echo "setup_test.sh: not in a mount namespace of its own" >&2
+	exit 1 ;;
+esac
+
 # A tmpfs: it takes devices and capabilities, and goes with the namespace.
-tmp=/mnt
-mount -t tmpfs -o mode=755,dev,suid tmpfs $tmp || skip_all "no tmpfs can be mounted here"
-cp "$build/tools/uffdstm/uffdstm" $tmp/uffdstm || exit 1
+tmp=$SETUP_TEST_MOUNT
+mount -t tmpfs -o mode=755,dev,suid tmpfs "$tmp" || skip_all "no tmpfs can be mounted here"
+cp "$build/tools/uffdstm/uffdstm" "$tmp/uffdstm" || exit 1
 command=$tmp/uffdstm
 helper=$tmp/setup_helper
 ${CC:-cc} -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -o $helper setup_helper.c &&
