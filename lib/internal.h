@@ -395,6 +395,7 @@ static inline void stm_page_folded(size_t page, uint32_t tick)
 
 bool stm_page_is_tracked(size_t page);
 void stm_track(struct stm_seg *seg, size_t first, size_t last); /* these tracked pages were mapped, or made private */
+bool stm_track_copies(const struct stm_seg *seg); /* is a tracked page better copied at its first read? */
 void stm_track_begin(struct stm_seg *seg);
 void stm_track_commit(struct stm_seg *seg);     /* log what was changed */
 void stm_track_aborted(struct stm_seg *seg);    /* put it back */

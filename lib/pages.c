@@ -258,7 +258,7 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 
 	cluster_at(seg, page, STM_PAGE_UNMAPPED, write, &first, &last);
 	pin = pin_log(seg);
-	if (write) {
+	if (write || (unlikely(stm_page_is_tracked(page)) && stm_track_copies(seg))) {
 		memset(touched, 0xff, sizeof(touched));
 	} else {
 		uint32_t now = stm_tick();

@@ -26,6 +26,8 @@
 #define UNUSED_AFTER 4u                 /* transactions that were not seen to use a page */
 #define FAULT_COST 64u                  /* of one page, against holding it for one transaction */
 #define DROP_COST (4 * FAULT_COST)      /* of a call that takes pages out of the view */
+#define RATIO_ONE 256                   /* see stm_tracked.written */
+#define RATIO_COPIES (RATIO_ONE / 4)
 #define PRESUMES_ATTEMPTS 2u            /* failed attempts after which nothing is presumed */
 #define IMAGES_STEP ((size_t)256)       /* pre-images that become usable at once: 1 MiB */
 #define IMAGES_KEPT ((size_t)1024)      /* whose memory is kept when the list is emptied */
@@ -34,6 +36,7 @@
 struct stm_tracked {
 	size_t reserved;                /* bytes of all of it */
 	uint32_t n, usable;             /* pages on the list; pre-images that may be written */
+	int written;                    /* share of the pages seen used that were changed, of late; RATIO_ONE is all */
 	uint64_t wasted;                /* unused pages that were held, summed over transactions */
 	uint32_t *place;                /* by page: place on the list, from 1 on; 0: it is not there */
 	uint32_t *page;                 /* by place, from 0 on */
@@ -48,6 +51,15 @@ bool stm_page_is_tracked(size_t page)
 
 	/* Relaxed: it was stored before any pointer to such memory was committed. */
 	return atomic_load_explicit(&stm_tracked_regions[region], memory_order_relaxed);
+}
+
+/*
+ * A page that is shared at its first read, and then written, costs a second fault and a shoot-down. Where a fourth of the
+ * pages is written, to copy all of them at once costs less.
+ */
+bool stm_track_copies(const struct stm_seg *seg)
+{
+	return seg->tracked && seg->tracked->written >= RATIO_COPIES;
 }
 
 /* ---- the list's memory ---- */
@@ -176,16 +188,22 @@ static void log_changes(struct stm_seg *seg, size_t page, const uint8_t *image)
 void stm_track_commit(struct stm_seg *seg)
 {
 	struct stm_tracked *t = seg->tracked;
+	uint32_t changed = 0, used = 0;
 
 	for (uint32_t place = 0; place < t->n; place++) {
 		const uint8_t *image = image_of(seg, t, place);
 
+		used += !t->unused[place];
 		if (!has_changed(seg, t->page[place], image))
 			continue;
+		changed++;
+		used += !!t->unused[place];
 		t->unused[place] = 0;
 		if (!STM_MUTATED(TRACK_NO_DIFF))
 			log_changes(seg, t->page[place], image);
 	}
+	if (used)
+		t->written += ((int)((uint64_t)changed * RATIO_ONE / used) - t->written) / 4;
 }
 
 void stm_track_aborted(struct stm_seg *seg)
