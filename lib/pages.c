@@ -15,8 +15,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
+#include "compat.h"
 #include "entry.h"
 #include "fault.h"
 #include "internal.h"
@@ -246,6 +248,19 @@ static int copy_and_replay(struct stm_seg *seg, uint64_t pin, size_t first, size
 	return error;
 }
 
+/*
+ * Pages that were made private are about to be written. A write marker is read before it is written, so that its page would be the
+ * zero page first, and then a copy-on-write fault and a shoot-down: have them all at once. No matter if it fails.
+ */
+static void have_write_markers(struct stm_seg *seg, size_t first, size_t last)
+{
+	uintptr_t start = (uintptr_t)(seg->write_markers + first * STM_PAGE_GRANULES) & ~(STM_PAGE - 1);
+	uintptr_t end = (uintptr_t)(seg->write_markers + last * STM_PAGE_GRANULES);
+
+	seg->view.calls++;
+	madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+}
+
 #define CLUSTER_WORDS (STM_REGION_PAGES / 64)
 
 /* UNMAPPED pages become SHARED, or PRIVATE where they must. */
@@ -278,6 +293,8 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 		error = copy ? copy_and_replay(seg, pin, from, to) : stm_view_share(&seg->view, from, to);
 	}
 	unpin_log(seg);
+	if (write && !error)
+		have_write_markers(seg, first, last);
 	if (unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
 	stm_trim_mapped(seg, page, first, last);
@@ -353,6 +370,8 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 		if (unlikely(error))
 			stm_view_share(&seg->view, first, last);
 	}
+	if (!error && stm_in_tx(seg))
+		have_write_markers(seg, first, last);
 	if (!error && unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
 	if (unlikely(seg->strict) && !error)
