@@ -74,11 +74,22 @@ static bool look_again(struct stm_seg *seg)
 	return !(pages & (pages - 1));
 }
 
-/* Granules [granule, granule + count) are on one page and not logged. */
-static void log_run(struct stm_seg *seg, size_t granule, size_t count)
+/* Log a run that is not logged, whose bytes were @old when the transaction began. */
+static inline void log_old(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old)
 {
 	size_t bytes = count * STM_GRANULE;
 
+	if (unlikely(!has_room(seg, bytes)) &&
+	    (!stm_entry_reserve(seg, bytes + sizeof(struct stm_run)) || !stm_undo_reserve(seg, bytes)))
+		no_log_memory(bytes);
+	append(seg, granule, count, 0);
+	stm_copy_granules(seg->undo_tail, old, count);
+	seg->undo_tail += bytes;
+}
+
+/* Granules [granule, granule + count) are on one page and not logged. */
+static void log_run(struct stm_seg *seg, size_t granule, size_t count)
+{
 	uint8_t state = seg->view.state[granule / STM_PAGE_GRANULES];
 
 	if (STM_MUTATED(TRIM_IN_TX) && seg->heed & STM_HEED_TRIM)
@@ -90,12 +101,7 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
 	}
-	if (unlikely(!has_room(seg, bytes)) &&
-	    (!stm_entry_reserve(seg, bytes + sizeof(struct stm_run)) || !stm_undo_reserve(seg, bytes)))
-		no_log_memory(bytes);
-	append(seg, granule, count, 0);
-	stm_copy_granules(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, count);
-	seg->undo_tail += bytes;
+	log_old(seg, granule, count, seg->view.heap + granule * STM_GRANULE);
 	mark(seg, granule, count);
 	STM_POINT(LOGGED);
 }
@@ -184,14 +190,7 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
 
 void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old)
 {
-	size_t bytes = count * STM_GRANULE;
-
-	if (unlikely(!has_room(seg, bytes)) &&
-	    (!stm_entry_reserve(seg, bytes + sizeof(struct stm_run)) || !stm_undo_reserve(seg, bytes)))
-		no_log_memory(bytes);
-	append(seg, granule, count, 0);
-	stm_copy_granules(seg->undo_tail, old, count);
-	seg->undo_tail += bytes;
+	log_old(seg, granule, count, old);
 }
 
 /* ---- STM_DEBUG programs ---- */
