@@ -261,6 +261,16 @@ static void have_write_markers(struct stm_seg *seg, size_t first, size_t last)
 	madvise((void *)start, end - start, MADV_POPULATE_WRITE);
 }
 
+/* @page needed pages [first, last) mapped; if all went well, @to_write tells what for. */
+static void was_mapped(struct stm_seg *seg, size_t page, size_t first, size_t last, bool to_write)
+{
+	if (to_write)
+		have_write_markers(seg, first, last);
+	if (unlikely(stm_page_is_tracked(page)))
+		stm_track(seg, first, last);
+	stm_trim_mapped(seg, page, first, last);
+}
+
 #define CLUSTER_WORDS (STM_REGION_PAGES / 64)
 
 /* UNMAPPED pages become SHARED, or PRIVATE where they must. */
@@ -293,11 +303,7 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 		error = copy ? copy_and_replay(seg, pin, from, to) : stm_view_share(&seg->view, from, to);
 	}
 	unpin_log(seg);
-	if (write && !error)
-		have_write_markers(seg, first, last);
-	if (unlikely(stm_page_is_tracked(page)))
-		stm_track(seg, first, last);
-	stm_trim_mapped(seg, page, first, last);
+	was_mapped(seg, page, first, last, write && !error);
 	/* What could not be had beside the page itself is not needed now. */
 	return seg->view.state[page] == STM_PAGE_UNMAPPED ? error : 0;
 }
@@ -370,13 +376,9 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 		if (unlikely(error))
 			stm_view_share(&seg->view, first, last);
 	}
-	if (!error && stm_in_tx(seg))
-		have_write_markers(seg, first, last);
-	if (!error && unlikely(stm_page_is_tracked(page)))
-		stm_track(seg, first, last);
 	if (unlikely(seg->strict) && !error)
 		stm_strict_guard(seg, first, last);
-	stm_trim_mapped(seg, page, first, last);
+	was_mapped(seg, page, first, last, !error && stm_in_tx(seg));
 	return error;
 }
 

@@ -193,14 +193,13 @@ void stm_track_commit(struct stm_seg *seg)
 	for (uint32_t place = 0; place < t->n; place++) {
 		const uint8_t *image = image_of(seg, t, place);
 
+		if (has_changed(seg, t->page[place], image)) {
+			changed++;
+			t->unused[place] = 0;
+			if (!STM_MUTATED(TRACK_NO_DIFF))
+				log_changes(seg, t->page[place], image);
+		}
 		used += !t->unused[place];
-		if (!has_changed(seg, t->page[place], image))
-			continue;
-		changed++;
-		used += !!t->unused[place];
-		t->unused[place] = 0;
-		if (!STM_MUTATED(TRACK_NO_DIFF))
-			log_changes(seg, t->page[place], image);
 	}
 	if (used)
 		t->written += ((int)((uint64_t)changed * RATIO_ONE / used) - t->written) / 4;

@@ -227,19 +227,17 @@ static void add_run(struct batch *batch, size_t first, size_t last)
 	batch->runs[batch->n++] = (struct stm_page_run){ first, last };
 }
 
-typedef uint32_t four_markers __attribute__((__vector_size__(16), __may_alias__));
-
 static bool used_since(const stm_marker *markers, uint32_t warm)
 {
-	const four_markers *four = (const four_markers *)markers, limit = { warm, warm, warm, warm };
+	const stm_four_markers *four = (const stm_four_markers *)markers, limit = { warm, warm, warm, warm };
 
 	if (STM_MUTATED(TRIM_WARM))
 		return false;
 	for (size_t i = 0; i < STM_PAGE_GRANULES / 4; i += 8) {
-		four_markers used = { 0 };
+		stm_four_markers used = { 0 };
 
 		for (size_t j = i; j < i + 8; j++)
-			used |= (four_markers)(four[j] >= limit);
+			used |= (stm_four_markers)(four[j] >= limit);
 		if (used[0] | used[1] | used[2] | used[3])
 			return true;
 	}
