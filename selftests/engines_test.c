@@ -598,8 +598,9 @@ static void on_signal(int signum)
 }
 
 struct pest {
-	pthread_t victim;
+	pthread_t victim, thread;
 	_Atomic bool stop;
+	struct sigaction old;
 };
 
 static void *send_signals(void *arg)
@@ -611,20 +612,35 @@ static void *send_signals(void *arg)
 	return NULL;
 }
 
+/* From here on the calling thread gets signals, as fast as they can be sent. 0, or not. */
+static int pest_start(struct pest *pest, int flags)
+{
+	struct sigaction act = { .sa_handler = on_signal, .sa_flags = flags };
+
+	pest->victim = pthread_self();
+	if (sigaction(SIGUSR1, &act, &pest->old))
+		return errno;
+	return pthread_create(&pest->thread, NULL, send_signals, pest);
+}
+
+static void pest_stop(struct pest *pest)
+{
+	pest->stop = true;
+	pthread_join(pest->thread, NULL);
+	sigaction(SIGUSR1, &pest->old, NULL);
+}
+
 /* A signal takes a thread out of its wait, and it tries again: every fault is resolved once, and whole. */
 TEST_F(engine, signals_while_faulting)
 {
-	struct sigaction act = { .sa_handler = on_signal }, old;
-	struct pest pest = { .victim = pthread_self() };
+	struct pest pest = { .stop = false };
 	unsigned int rounds = 40 * long_factor(50);
 	uint64_t before[STM_FAULT_KINDS];
 	volatile long wrong = 0;
 	long STM *p = self->p;
-	pthread_t thread;
 
 	pages_of = p;
-	ASSERT_EQ(0, sigaction(SIGUSR1, &act, &old));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, send_signals, &pest));
+	ASSERT_EQ(0, pest_start(&pest, 0));
 	for (unsigned int round = 1; round <= rounds; round++) {
 		in_thread(commit_in_thread, (void *)(uintptr_t)round);
 		forget_pages();
@@ -639,30 +655,25 @@ TEST_F(engine, signals_while_faulting)
 		}
 		EXPECT_TRUE(is_fault_count(PAGES / 2, PAGES / 2, 0, 0, before));
 	}
-	pest.stop = true;
-	pthread_join(thread, NULL);
+	pest_stop(&pest);
 	EXPECT_EQ(0, wrong);
 	EXPECT_NE(0, atomic_load(&signals_got));
-	sigaction(SIGUSR1, &old, NULL);
 }
 
 /* The same inside a system call, which tries again by itself until the page is there. */
 TEST_F(engine, signals_while_faulting_in_system_calls)
 {
-	struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, old;
-	struct pest pest = { .victim = pthread_self() };
+	struct pest pest = { .stop = false };
 	unsigned int rounds = 20 * long_factor(50);
 	uint64_t before[STM_FAULT_KINDS];
 	long STM *p = self->p;
-	pthread_t thread;
 	int pair[2];
 
 	if (!self->in_calls)
 		SKIP(return, "faults inside system calls are not resolved");
 	pages_of = p;
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-	ASSERT_EQ(0, sigaction(SIGUSR1, &act, &old));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, send_signals, &pest));
+	ASSERT_EQ(0, pest_start(&pest, SA_RESTART));
 	for (unsigned int round = 1; round <= rounds; round++) {
 		in_thread(commit_in_thread, (void *)(uintptr_t)round);
 		forget_pages();
@@ -683,9 +694,7 @@ TEST_F(engine, signals_while_faulting_in_system_calls)
 		EXPECT_TRUE(arrived(pair, 0, round));
 		EXPECT_TRUE(is_fault_count(4, 0, 0, 0, before));
 	}
-	pest.stop = true;
-	pthread_join(thread, NULL);
-	sigaction(SIGUSR1, &old, NULL);
+	pest_stop(&pest);
 	close(pair[0]);
 	close(pair[1]);
 }

@@ -110,4 +110,18 @@ UNUSED static void set_up(void)
 		die("mmap");
 }
 
+FIXTURE(strict) {
+	int unused;
+};
+
+FIXTURE_SETUP(strict)
+{
+	set_up();
+}
+
+FIXTURE_TEARDOWN(strict)
+{
+	munmap(shared_line, PAGE);
+}
+
 #endif

@@ -330,20 +330,6 @@ static bool is_placed(const struct ended *e, const struct mistake *m)
 	return !addr2line || (WITH_ASAN && m->in_c_library) || line_of(e->text) == *shared_line;
 }
 
-FIXTURE(strict) {
-	int unused;
-};
-
-FIXTURE_SETUP(strict)
-{
-	set_up();
-}
-
-FIXTURE_TEARDOWN(strict)
-{
-	munmap(shared_line, PAGE);
-}
-
 /* Linked statically, a program has its C library's stores as its own: one for each store that memset makes. */
 static bool is_static(void)
 {

@@ -7,20 +7,6 @@
 
 #include "strict_support.h"
 
-FIXTURE(strict) {
-	int unused;
-};
-
-FIXTURE_SETUP(strict)
-{
-	set_up();
-}
-
-FIXTURE_TEARDOWN(strict)
-{
-	munmap(shared_line, PAGE);
-}
-
 static int plain(void *arg)
 {
 	(void)arg;
