@@ -199,29 +199,49 @@ const struct kind kind_file = { "file", read_file, write_file, is_file, file_wor
 
 /* ---- the device: "105"; "0660"; its access-control list in hexadecimal ---- */
 
-static int read_group(const char *path, char **value)
+static int look_at_device(const char *path, struct stat *st)
 {
-	struct stat st;
-	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st);
+	int fd = places_open(path, S_IFCHR, TRUST_ROOT, st);
 
 	if (fd < 0)
 		return fd;
 	close(fd);
-	*value = text("%u", st.st_gid);
 	return 0;
 }
 
-static int write_group(const char *path, const char *value)
+/* @set returns as a system call does. */
+static int set_device(const char *path, const char *value, int (*set)(int fd, const char *value))
 {
 	struct stat st;
 	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st), error = 0;
 
 	if (fd < 0)
 		return fd;
-	if (fchownat(fd, "", -1, strtoul(value, NULL, 10), AT_EMPTY_PATH))
+	if (set(fd, value))
 		error = -errno;
 	close(fd);
 	return error;
+}
+
+static int read_group(const char *path, char **value)
+{
+	struct stat st;
+	int error = look_at_device(path, &st);
+
+	if (error)
+		return error;
+	*value = text("%u", st.st_gid);
+	return 0;
+}
+
+static int set_group(int fd, const char *value)
+{
+	return fchownat(fd, "", -1, strtoul(value, NULL, 10), AT_EMPTY_PATH);
+}
+
+static int write_group(const char *path, const char *value)
+{
+	return set_device(path, value, set_group);
 }
 
 static char *group_words(const char *path, const char *value)
@@ -236,26 +256,22 @@ const struct kind kind_group = { "group", read_group, write_group, is_device, gr
 static int read_mode(const char *path, char **value)
 {
 	struct stat st;
-	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st);
+	int error = look_at_device(path, &st);
 
-	if (fd < 0)
-		return fd;
-	close(fd);
+	if (error)
+		return error;
 	*value = text("%04o", st.st_mode & 07777);
 	return 0;
 }
 
+static int set_mode(int fd, const char *value)
+{
+	return chmod(path_of(fd), strtoul(value, NULL, 8));
+}
+
 static int write_mode(const char *path, const char *value)
 {
-	struct stat st;
-	int fd = places_open(path, S_IFCHR, TRUST_ROOT, &st), error = 0;
-
-	if (fd < 0)
-		return fd;
-	if (chmod(path_of(fd), strtoul(value, NULL, 8)))
-		error = -errno;
-	close(fd);
-	return error;
+	return set_device(path, value, set_mode);
 }
 
 static char *mode_words(const char *path, const char *value)
