@@ -73,7 +73,7 @@ for engine in thread async; do
 done
 # No false report stops a test. Not those that look at the states of pages, make stores without barriers or choose engines.
 strict=$(tr ' ' '\n' <<<"$programs" | grep -vx -e pages_test -e pages_model_test -e trim_test \
-	-e failure_test -e unprivileged_test -e engines_test -e engine_choice_test -e mutant_engine_test)
+	-e failure_test -e unprivileged_test -e engines_test -e engines_process_test -e engine_choice_test -e mutant_engine_test)
 part strict UFFDSTM_STRICT=2 KSELFTEST_TIMEOUT=900 make check TESTS="$(echo $strict finddup_test.sh)"
 tap example selftests/example_test.sh
 
