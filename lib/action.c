@@ -116,6 +116,15 @@ void stm_actions_aborted(struct stm_seg *seg)
 	return_list(seg, list, n);
 }
 
+void stm_actions_roll_back(struct stm_seg *seg, size_t n)
+{
+	while (seg->actions_n > n) {
+		struct stm_action action = seg->actions[--seg->actions_n]; /* a hook may leave the transaction */
+
+		take_back(&action);
+	}
+}
+
 void stm_actions_close(struct stm_seg *seg)
 {
 	free(seg->actions);

@@ -23,7 +23,9 @@
 #include <string.h>
 
 #include "internal.h"
+#include "label.h"
 #include "pool.h"
+#include "recorder.h"
 
 struct shelf {
 	struct stm_batch *first, *second;
@@ -152,6 +154,36 @@ void stm_blocks_aborted(struct stm_seg *seg)
 
 	give_list(seg, &blocks->taken, blocks->taken.n);
 	give_list(seg, &blocks->freed, blocks->freed.owed);
+}
+
+static void complain_lost(uint64_t offset)
+{
+	stm_complain("stm_free: no memory to note that the block at %#lx is free: it is lost; "
+		     "give the process more memory", (unsigned long)(STM_HEAP + offset));
+}
+
+void stm_blocks_mark(const struct stm_seg *seg, size_t *taken, size_t *freed)
+{
+	*taken = seg->blocks->taken.n;
+	*freed = seg->blocks->freed.n;
+}
+
+void stm_blocks_roll_back(struct stm_seg *seg, size_t n_taken, size_t n_freed)
+{
+	struct list *taken = &seg->blocks->taken, *freed = &seg->blocks->freed;
+
+	freed->n = n_freed;
+	if (STM_MUTATED(SAVEPOINT_BLOCKS))
+		return;
+	while (taken->n > n_taken && likely(give(seg, taken->items[taken->n - 1])))
+		taken->n--;
+	/* No memory to do so: in both lists they are free at the end of the transaction, whichever it is. */
+	for (size_t i = n_taken; i < taken->n; i++) {
+		if (list_reserve(freed))
+			freed->items[freed->n++] = taken->items[i];
+		else
+			complain_lost(taken->items[i] >> 8);
+	}
 }
 
 /* Let the pool have all that is free in this segment. */
@@ -316,12 +348,6 @@ static inline int log_fresh(struct stm_seg *seg, uint64_t offset, size_t bytes)
 	return stm_log_fresh(seg, granule, count);
 }
 
-static void complain_lost(uint64_t offset)
-{
-	stm_complain("stm_free: no memory to note that the block at %#lx is free: it is lost; "
-		     "give the process more memory", (unsigned long)(STM_HEAP + offset));
-}
-
 /* A block for the running transaction. Its offset, or 0 with errno set. */
 static inline uint64_t obtain(struct stm_seg *seg, size_t size, bool tracked)
 {
@@ -456,9 +482,14 @@ static inline void let_go(struct stm_seg *seg, const char *call, uintptr_t p, un
 
 /* ---- public ---- */
 
-static inline void STM *pointer(uint64_t offset)
+/* @offset is what obtain() gave the public function that this is inlined into. */
+static inline __attribute__((__always_inline__)) void STM *pointer(uint64_t offset)
 {
-	return offset ? (void STM *)(STM_HEAP + offset) : NULL;
+	if (!offset)
+		return NULL;
+	if (STM_EVENTS && unlikely(stm_global.recording))
+		stm_label_allocated(STM_HEAP + offset, __builtin_return_address(0));
+	return (void STM *)(STM_HEAP + offset);
 }
 
 void STM *stm_alloc(size_t size)
@@ -505,7 +536,8 @@ void STM *stm_realloc(volatile void STM *p, size_t size)
 	if (size <= old && (size >= old / 2 || old == stm_classes[0].size))
 		return (void STM *)p;
 
-	void STM *to = pointer(obtain(seg, size, stm_page_is_tracked(((uintptr_t)p - STM_HEAP) / STM_PAGE)));
+	bool tracked = stm_page_is_tracked(((uintptr_t)p - STM_HEAP) / STM_PAGE);
+	void STM *to = pointer(obtain(seg, size, tracked));
 
 	if (!to)
 		return NULL;

@@ -44,11 +44,16 @@ bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot)
 	struct stm_reader reader;
 	struct stm_piece piece;
 
-	if (!touches_view(&seg->view, entry_word(slot), slot->summary))
+	STM_COUNT(tested_slots, 1);
+	if (!touches_view(&seg->view, entry_word(slot), slot->summary)) {
+		STM_COUNT(tested_skipped, 1);
 		return false;
+	}
 	reader = stm_read_slot(slot);
 	while (stm_next_piece(&reader, &piece)) {
 		size_t granule = piece.granule, end = granule + piece.count;
+
+		STM_COUNT(tested_granules, piece.count);
 
 		do {
 			size_t page = granule / STM_PAGE_GRANULES;
@@ -78,8 +83,10 @@ static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, co
 			stm_page_apply(seg, page);
 		if (unlikely(seg->view.state[page] == STM_PAGE_GUARDED))
 			stm_strict_apply(seg, page);
-		if (seg->view.state[page] == STM_PAGE_PRIVATE)
+		if (seg->view.state[page] == STM_PAGE_PRIVATE) {
+			STM_COUNT(applied_bytes, count * STM_GRANULE);
 			stm_copy_granules(seg->view.heap + granule * STM_GRANULE, bytes, count);
+		}
 		bytes += count * STM_GRANULE;
 		granule += count;
 	}
@@ -90,18 +97,25 @@ void stm_apply(struct stm_seg *seg, const struct stm_slot *slot)
 	struct stm_reader reader;
 	struct stm_piece piece;
 
-	if (!touches_view(&seg->view, entry_word(slot), slot->summary))
+	STM_COUNT(applied_slots, 1);
+	if (!touches_view(&seg->view, entry_word(slot), slot->summary)) {
+		STM_COUNT(applied_skipped, 1);
 		return;
+	}
 	reader = stm_read_slot(slot);
 	while (stm_next_piece(&reader, &piece)) {
 		size_t page = piece.granule / STM_PAGE_GRANULES;
 
 		if (likely(page == (piece.granule + piece.count - 1) / STM_PAGE_GRANULES &&
-			   seg->view.state[page] == STM_PAGE_PRIVATE))
+			   seg->view.state[page] == STM_PAGE_PRIVATE)) {
+			STM_COUNT(applied_bytes, piece.count * STM_GRANULE);
 			stm_copy_granules(seg->view.heap + piece.granule * STM_GRANULE, piece.bytes, piece.count);
-		else
+		} else {
 			apply_by_pages(seg, &piece);
+		}
 	}
+	if (!reader.packed)
+		STM_COUNT(entry_lines, ((size_t)(reader.next - (const uint8_t *)stm_entry_of(entry_word(slot))) + 63) / 64);
 }
 
 /*
@@ -139,6 +153,7 @@ static inline void step(struct stm_seg *seg)
 	uint64_t position = seg->snapshot;
 
 	if (unlikely(at_group(position)) && skip_group(&seg->view, slot, position)) {
+		STM_COUNT(applied_groups, 1);
 		seg->slot = stm_slot_next(slot + STM_GROUP_SLOTS - 1, position + STM_GROUP_SLOTS - 1);
 		seg->snapshot = position + STM_GROUP_SLOTS;
 		return;
@@ -170,25 +185,55 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position)
 
 /*
  * Validate the transaction against all that is published from *@slot, at *@position, on: true if it conflicts.
- * Else they tell the first slot that is not published, from where to go on later.
+ * Then they tell the slot, else the first one that is not published, from where to go on later.
  */
 bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position)
 {
 	struct stm_slot *at = *slot;
 	uint64_t p = *position;
+	bool found = false;
 
 	while (stm_is_published(entry_word(at))) {
 		if (unlikely(at_group(p)) && skip_group(&seg->view, at, p)) {
+			STM_COUNT(tested_groups, 1);
 			p += STM_GROUP_SLOTS;
 			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, p - 1);
 			continue;
 		}
-		if (unlikely(stm_conflicts(seg, at)))
-			return true;
+		found = stm_conflicts(seg, at);
+		if (unlikely(found))
+			break;
 		at = stm_slot_next(at, p);
 		p++;
 	}
 	*slot = at;
 	*position = p;
+	return found;
+}
+
+/* Which granule of it, the first that was read: its run, too. False: none. */
+static bool find_in_slot(const struct stm_seg *seg, const struct stm_slot *slot, struct stm_clash *clash)
+{
+	struct stm_reader reader = stm_read_slot(slot);
+	struct stm_piece piece;
+
+	for (clash->run = 0; stm_next_piece(&reader, &piece); clash->run++)
+		for (size_t i = 0; i < piece.count; i++) {
+			clash->granule = piece.granule + i;
+			if (seg->view.state[clash->granule / STM_PAGE_GRANULES] != STM_PAGE_UNMAPPED &&
+			    was_read(seg, clash->granule, 1))
+				return true;
+		}
 	return false;
+}
+
+bool stm_find_clash(const struct stm_seg *seg, struct stm_clash *clash)
+{
+	struct stm_slot *slot = seg->slot;
+
+	clash->position = seg->snapshot;
+	if (!stm_find_conflict(seg, &slot, &clash->position))
+		return false;
+	clash->slot = slot;
+	return find_in_slot(seg, slot, clash);
 }

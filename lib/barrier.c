@@ -11,6 +11,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "recorder.h"
 #include "strict.h"
 
 static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *call)
@@ -95,8 +96,8 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 	if (STM_MUTATED(TRIM_IN_TX) && seg->heed & STM_HEED_TRIM)
 		stm_trim(seg);
 	if (unlikely(state != STM_PAGE_PRIVATE)) {
-		/* A page costs microseconds: see whether the transaction is worth it. */
-		if (state != STM_PAGE_GUARDED && look_again(seg) && stm_tx_doomed(seg))
+		/* A page costs microseconds: see whether the transaction is worth it. In C++ no barrier throws. */
+		if (state != STM_PAGE_GUARDED && look_again(seg) && !stm_unwind_of(seg) && stm_tx_doomed(seg))
 			stm_tx_restart(seg, STM_ABORT_VALIDATE);
 		if (!stm_page_make_private(seg, granule / STM_PAGE_GRANULES))
 			stm_die("stm_write: no memory for a page of the heap (ENOMEM)");
@@ -106,14 +107,34 @@ static void log_run(struct stm_seg *seg, size_t granule, size_t count)
 	STM_POINT(LOGGED);
 }
 
+/*
+ * The usual write, of one granule that is not logged, on a private page, if it is that. @seg NULL: it may not be done here.
+ * Inlined, so that none of its callers has to save registers.
+ */
+static inline __attribute__((__always_inline__)) bool write_one(struct stm_seg *seg, uintptr_t a, size_t len)
+{
+	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
+
+	if (unlikely(!(seg && stm_in_tx(seg) && offset < stm_view_pages(&seg->view) * STM_PAGE &&
+		       (offset + len - 1) / STM_GRANULE == granule && seg->write_markers[granule] != seg->version &&
+		       seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))))
+		return false;
+	append(seg, granule, 1, 0);
+	__builtin_memcpy(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, STM_GRANULE);
+	seg->undo_tail += STM_GRANULE;
+	mark(seg, granule, 1);
+	STM_POINT(LOGGED);
+	return true;
+}
+
 /* Any range, of which some granules may be logged already. */
-static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len)
+static __attribute__((__noinline__)) void write_any(uintptr_t a, size_t len)
 {
 	struct stm_seg *seg = self_in_transaction(a, len, "stm_write");
 	size_t granule = (a - STM_HEAP) / STM_GRANULE;
 	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
-	const stm_marker *written = seg->write_markers;
-	uint32_t version = seg->version;
+	stm_marker *written = seg->write_markers;
+	uint32_t version = seg->version, since = seg->since;
 
 	if (STM_MUTATED(SHORT_MARKERS) && end - granule > 1)
 		end--;
@@ -121,43 +142,72 @@ static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len)
 		size_t stop = (granule / STM_PAGE_GRANULES + 1) * STM_PAGE_GRANULES;
 		size_t first = granule;
 
-		if (written[granule] == version) {
-			granule++;
+		if (version - written[granule] <= since) {
+			written[granule++] = version; /* or it was that of a savepoint that is released */
 			continue;
 		}
 		stop = stop < end ? stop : end;
-		while (++granule < stop && written[granule] != version)
+		while (++granule < stop && version - written[granule] > since)
 			;
 		log_run(seg, first, granule - first);
 	}
 }
 
-/*
- * Called by the inlined barrier, for a range of which some granules are not logged, or that it has not looked at. The
- * usual one is one granule of a private page.
- */
-void stm__write_slow(uintptr_t a, size_t len)
+/* The same, by other code than what wrote last. */
+static __attribute__((__noinline__)) void write_by(struct stm_seg *seg, uintptr_t a, size_t len, const void *behind)
+{
+	stm_record_new_code(seg, behind);
+	if (!write_one(seg, a, len))
+		write_any(a, len);
+}
+
+/* The same for the code before @behind, if the event log wants to know. */
+static __attribute__((__noinline__)) void write_range(uintptr_t a, size_t len, const void *behind)
 {
 	struct stm_seg *seg = stm__self;
-	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
 
-	if (likely(seg && stm_in_tx(seg) && offset < stm_view_pages(&seg->view) * STM_PAGE &&
-		   (offset + len - 1) / STM_GRANULE == granule && seg->write_markers[granule] != seg->version &&
-		   seg->view.state[granule / STM_PAGE_GRANULES] == STM_PAGE_PRIVATE && has_room(seg, STM_GRANULE))) {
-		append(seg, granule, 1, 0);
-		__builtin_memcpy(seg->undo_tail, seg->view.heap + granule * STM_GRANULE, STM_GRANULE);
-		seg->undo_tail += STM_GRANULE;
-		mark(seg, granule, 1);
-		STM_POINT(LOGGED);
-		return;
-	}
-	write_range(a, len);
+	if (seg && stm_recording(seg) && seg->behind != behind)
+		write_by(seg, a, len, behind);
+	else if (!write_one(seg, a, len))
+		write_any(a, len);
+}
+
+/* Called by the inlined barrier, for a range of which some granules are not logged. */
+void stm_write_plain(uintptr_t a, size_t len)
+{
+	if (unlikely(!write_one(stm__self, a, len)))
+		write_any(a, len);
+}
+
+/* The same, if the event log wants to know by which code. */
+void stm_write_recorded(uintptr_t a, size_t len)
+{
+	const void *behind = __builtin_return_address(0);
+	struct stm_seg *seg = stm__self;
+
+	if (unlikely(!(seg && seg->behind == behind && write_one(seg, a, len))))
+		write_range(a, len, behind);
+}
+
+void stm_write_since(uintptr_t a, size_t len)
+{
+	struct stm_seg *seg = stm__self;
+
+	if (seg && stm_recording(seg))
+		stm_record_code(seg, __builtin_return_address(0));
+	write_any(a, len);
 }
 
 void stm__write_range(uintptr_t a, size_t len)
 {
 	if (len)
-		write_range(a, len);
+		write_range(a, len, __builtin_return_address(0));
+}
+
+void stm_write_from(uintptr_t a, size_t len, const void *behind)
+{
+	if (len)
+		write_range(a, len, behind);
 }
 
 void stm__read_range(uintptr_t a, size_t len)
@@ -190,6 +240,8 @@ int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
 
 void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old)
 {
+	if (stm_recording(seg))
+		stm_record_code(seg, NULL); /* nobody saw it */
 	log_old(seg, granule, count, old);
 }
 

@@ -3,7 +3,7 @@
 #
 # check-symbols.sh - do header, symbol map and what was built agree?
 #
-#   check-symbols.sh header MAP HEADER COMPILER...   functions and version of HEADER against MAP
+#   check-symbols.sh header MAP HEADERS COMPILER...  functions of HEADERS, one word, against MAP; version of the first
 #   check-symbols.sh list MAP                        the functions in MAP, one a line
 #   check-symbols.sh built MAP LIBRARY               what LIBRARY (.so or .a) defines against MAP
 #
@@ -32,7 +32,9 @@ map_names()
 # Declarations of functions: at depth 0, neither typedef nor static. The first name before a "(" is it.
 header_names()
 {
-	"$@" -E -P -x c "$header" | awk '
+	for header in $headers; do
+		"$@" -E -P -x c "$header"
+	done | awk '
 		{ text = text " " $0 }
 		END {
 			while (match(text, /[{};]/)) {
@@ -69,7 +71,7 @@ list)
 	map_names
 	;;
 header)
-	header=$1
+	headers=$1 header=${1%% *}
 	shift
 	version=$(sed -n 's/^#define STM_VERSION_\(MAJOR\|MINOR\) *\([0-9]*\).*/\2/p' "$header" | paste -sd.)
 	node=$(sed -n 's/^UFFDSTM_\([0-9.]*\) *{.*/\1/p' "$map" | tail -n 1)

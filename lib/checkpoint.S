@@ -6,7 +6,7 @@
  * Offsets of struct stm_seg, which segment.c asserts.
  */
 #define ATTENTION 20
-#define ATTEND_NESTED 256               /* STM_ATTEND_NESTED */
+#define ATTEND_NESTED 1024              /* STM_ATTEND_NESTED */
 #define RBX 64
 #define RBP 72
 #define R12 80
@@ -70,6 +70,43 @@ stm__resume:
 	jmp *RIP(%rdi)
 	.cfi_endproc
 	.size stm__resume, .-stm__resume
+
+/* int stm__checkpoint_set(struct stm_checkpoint *): returns 0, and 1 once more after stm__checkpoint_take(). */
+	.globl stm__checkpoint_set
+	.hidden stm__checkpoint_set
+	.type stm__checkpoint_set, @function
+	.p2align 4
+stm__checkpoint_set:
+	.cfi_startproc
+	endbr64
+	movq (%rsp), %rax
+	leaq 8(%rsp), %rdx
+	movq %rbx, RBX-RBX(%rdi)
+	movq %rbp, RBP-RBX(%rdi)
+	movq %r12, R12-RBX(%rdi)
+	movq %r13, R13-RBX(%rdi)
+	movq %r14, R14-RBX(%rdi)
+	movq %r15, R15-RBX(%rdi)
+	movq %rdx, RSP-RBX(%rdi)
+	movq %rax, RIP-RBX(%rdi)
+	xorl %eax, %eax
+	ret
+	.cfi_endproc
+	.size stm__checkpoint_set, .-stm__checkpoint_set
+
+/* void stm__checkpoint_take(const struct stm_checkpoint *) */
+	.globl stm__checkpoint_take
+	.hidden stm__checkpoint_take
+	.type stm__checkpoint_take, @function
+	.p2align 4
+stm__checkpoint_take:
+	.cfi_startproc
+	endbr64
+	subq $RBX, %rdi
+	movl $1, %esi
+	jmp stm__resume
+	.cfi_endproc
+	.size stm__checkpoint_take, .-stm__checkpoint_take
 
 	.hidden stm__self
 	.hidden stm_begin_outermost

@@ -17,6 +17,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "recorder.h"
 
 #define BLOCK_BYTES (STM_PART_BYTES - sizeof(struct stm_block)) /* 1,000 small commits between two looks at fold */
 #define FREE_BLOCKS_MAX 16u
@@ -33,13 +34,15 @@ static void count_bytes(struct stm_seg *seg, size_t change)
 	uint64_t bytes = atomic_load_explicit(&seg->block_bytes, memory_order_relaxed) + change;
 
 	atomic_store_explicit(&seg->block_bytes, bytes, memory_order_relaxed);
+	if (stm_recording(seg))
+		stm_record_log_bytes(seg, bytes);
 	if (bytes > stm_global.log_limit)
 		seg->heed |= STM_HEED_LOG;
 	else
 		seg->heed &= ~STM_HEED_LOG;
 }
 
-static struct stm_block *new_block(struct stm_seg *seg, size_t size)
+static __attribute__((__noinline__)) struct stm_block *new_block(struct stm_seg *seg, size_t size)
 {
 	struct stm_block *block = size == BLOCK_BYTES ? stm_part_take() :
 							aligned_alloc(64, align_up(sizeof(*block) + size, 64));

@@ -21,6 +21,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "recorder.h"
 #include "strict.h"
 
 /*
@@ -78,10 +79,10 @@ static void set_recyclable(uint64_t folded)
 {
 	uint64_t lowest = folded;
 
-	/* Pairs with the fence of pin_log(): either it sees the new `folded`, or we see its pin. */
+	/* Pairs with the fence of stm_log_pin(): either it sees the new `folded`, or we see its pin. */
 	atomic_thread_fence(memory_order_seq_cst);
 	for (unsigned int i = 0; i < stm_global.segments_n; i++) {
-		/* Pairs with unpin_log(). */
+		/* Pairs with stm_log_unpin(). */
 		uint64_t pin = atomic_load_explicit(&stm_global.segments[i]->pin, memory_order_acquire);
 
 		if (pin < lowest)
@@ -100,12 +101,13 @@ static void set_recyclable(uint64_t folded)
 	stm_log_release(lowest);
 }
 
-/* Fold lock held. Returns whether there is more to fold. */
-static bool fold(struct stm_seg **holder)
+/* Fold lock held; @self does it. Returns whether there is more to fold. */
+static bool fold(struct stm_seg *self, struct stm_seg **holder)
 {
 	uint64_t folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	uint64_t target = lowest_snapshot(holder);
 	struct stm_slot *slot = stm_global.fold_slot;
+	uint64_t since = stm_record_start(self), first = folded;
 	bool more = false;
 	uint32_t tick;
 
@@ -119,20 +121,23 @@ static bool fold(struct stm_seg **holder)
 	}
 	for (; folded < target; folded++) {
 		fold_slot(slot, tick);
+		STM_COUNT(folded, 1);
 		STM_POINT(FOLDED);
 		slot = stm_slot_next(slot, folded);
 	}
 	stm_global.fold_slot = slot;
-	/* Pairs with the acquire in pin_log(): the base holds these entries. */
+	/* Pairs with the acquire in stm_log_pin(): the base holds these entries. */
 	atomic_store_explicit(&stm_global.folded, folded, memory_order_release);
+	__atomic_store_n(&stm_status->folded, folded, __ATOMIC_RELAXED);
 	set_recyclable(folded);
+	stm_record_since(self, STM_EVENT_FOLD, since, folded - first);
 	return more;
 }
 
 /* ---- sleeping segments ---- */
 
 /* Fold lock held, and the segment is ours: TAKEN, and seen IDLE since. */
-static void serve(struct stm_seg *seg)
+static void serve(struct stm_seg *self, struct stm_seg *seg)
 {
 	if (seg->version != seg->idle_since) {
 		seg->idle_since = seg->version;
@@ -141,8 +146,10 @@ static void serve(struct stm_seg *seg)
 		seg->idle_visits++;
 	}
 	if (seg->idle_visits >= PARK_VISITS && !stm_pages_drop_all(seg)) {
-		stm_markers_empty(seg);
-		atomic_fetch_add_explicit(&stm_global.parks, 1, memory_order_relaxed);
+		if (!stm_waits(seg)) /* else they tell what it waits for; the owner may stop waiting meanwhile, not begin to */
+			stm_markers_empty(seg);
+		__atomic_store_n(&stm_status->parks, stm_status->parks + 1, __ATOMIC_RELAXED);
+		stm_record_since(self, STM_EVENT_PARK, 0, seg->id);
 		atomic_store_explicit(&seg->taken, STM_PARKED, memory_order_release);
 		return;
 	}
@@ -184,7 +191,7 @@ static void take_idle(struct stm_seg *self, uint64_t upto)
 			continue;
 		}
 		STM_POINT(TAKEN);
-		serve(taken[i]);
+		serve(self, taken[i]);
 	}
 }
 
@@ -194,13 +201,16 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 
 	if (pthread_mutex_trylock(&stm_global.fold_lock))
 		return;
-	if (!fold(&holder) && self->snapshot - atomic_load_explicit(&stm_global.folded, memory_order_relaxed) > lag &&
+	if (!fold(self, &holder) && self->snapshot - atomic_load_explicit(&stm_global.folded, memory_order_relaxed) > lag &&
 	    holder && holder != self) {
 		if (atomic_load_explicit(&holder->state, memory_order_acquire) == STM_IDLE) {
 			take_idle(self, self->snapshot);
-			fold(&holder);
+			fold(self, &holder);
 		} else {
-			atomic_store_explicit(&stm_global.log_held_by, stm_site_of(holder), memory_order_relaxed);
+			const struct stm_site *site = stm_site_of(holder);
+
+			if (site) /* else it is on its way out: who was waited for all the time is known */
+				stm_status_log_held_by(site);
 		}
 	}
 	pthread_mutex_unlock(&stm_global.fold_lock);
@@ -208,7 +218,7 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 
 void stm_fold_try(struct stm_seg *seg)
 {
-	try_fold(seg, LAG_ALLOWED);
+	try_fold(seg, unlikely(stm_track_lags(seg)) ? 0 : LAG_ALLOWED);
 	stm_trim_look(seg);
 }
 
@@ -246,6 +256,8 @@ void stm_unpark(struct stm_seg *seg)
  */
 void stm_log_throttle(struct stm_seg *seg)
 {
+	uint64_t since = stm_record_start(seg);
+
 	seg->log_waits++;
 	for (;;) {
 		stm_advance(seg);
@@ -253,11 +265,13 @@ void stm_log_throttle(struct stm_seg *seg)
 		STM_POINT(THROTTLE);
 		stm_entry_reap(seg);
 		if (!(seg->heed & STM_HEED_LOG))
-			return;
+			break;
 		if (!STM_MUTATED(THROTTLE) &&
 		    atomic_load_explicit(&stm_global.folded, memory_order_acquire) == seg->snapshot)
-			return;
+			break;
 		seg->calls++;
 		nanosleep(&(struct timespec){ .tv_nsec = WAIT_NS }, NULL);
 	}
+	if (stm_recording(seg))
+		stm_record_log_wait(seg, since);
 }

@@ -201,6 +201,7 @@ static int grow_to(size_t size)
 		return -ENOMEM;
 	}
 	atomic_store_explicit(&stm_global.heap_size, size, memory_order_release);
+	__atomic_store_n(&stm_status->heap_bytes, size, __ATOMIC_RELAXED);
 	return 0;
 }
 

@@ -24,8 +24,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <uffdstm.h>
+#include <uffdstm/status.h>
 
 #include "fault.h"
 #include "message.h"
@@ -56,11 +58,21 @@ struct stm_run {
 
 /* What one commit wrote. Written by its segment before it is published, never after. */
 struct stm_entry {
-	uint64_t origin;                /* struct stm_site * << 16 | segment: where it was written */
+	uint64_t origin;                /* struct stm_site * << 16 | segment: where it was written; STM_ORIGIN_CODES */
 	uint32_t runs;
-	uint32_t unused;
-	/* struct stm_run and bytes, @runs times */
+	uint32_t codes;
+	/* struct stm_run and bytes, @runs times; struct stm_code, @codes times */
 };
+
+/* From run number @run on, up to that of the next of these: the code that wrote. Not that of fresh memory. */
+struct stm_code {
+	uint64_t address;               /* 0: not known */
+	uint32_t run;
+	uint32_t unused;
+};
+
+/* Flag: there are codes, for the event log. Else stm_entry.codes may be anything: a small commit does not store it. */
+#define STM_ORIGIN_CODES ((uint64_t)1 << 15)
 
 /* Values of stm_slot.entry; anything larger is the address of an entry plus flags. */
 #define STM_SLOT_EMPTY ((uint64_t)0)
@@ -132,9 +144,12 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_ATTEND_BLOCKS 4u            /* heap blocks allocated or freed */
 #define STM_ATTEND_FOLD 8u              /* a block or chunk of the log was used up */
 #define STM_ATTEND_RETRY 16u            /* @attempt is not 0 */
+#define STM_ATTEND_EVENTS 32u           /* the event log wants to know */
 #define STM_ATTEND_STRICT 64u           /* strict mode has pages to look at; from here on commit tests at once */
 #define STM_ATTEND_TRACKED 128u         /* tracked pages are mapped */
-#define STM_ATTEND_NESTED 256u          /* times the transactions begun inside this one that have not ended */
+#define STM_ATTEND_NAMES 256u           /* it is counted by name */
+#define STM_ATTEND_SAVEPOINTS 512u      /* there were some: @span is not 0 */
+#define STM_ATTEND_NESTED 1024u         /* times the transactions begun inside this one that have not ended */
 
 /* stm_seg.heed */
 #define STM_HEED_LOG 1u                 /* more log memory than the limit */
@@ -144,6 +159,8 @@ enum stm_inevitable { STM_UNDOABLE, STM_RIGHT_OF_WAY, STM_INEVITABLE };
 #define STM_HEED_TRACKED 16u            /* tracked pages are mapped still */
 #define STM_HEED_STRICT 32u             /* strict mode: always */
 #define STM_HEED_TRIM 64u               /* it is time to look for cold pages */
+#define STM_HEED_EVENTS 128u            /* the event log: always */
+#define STM_HEED_NAMES 256u             /* this one is to be counted by name */
 
 #define STM_NO_PIN UINT64_MAX
 
@@ -186,9 +203,14 @@ struct stm_trim {
 #define STM_SWEEP_TRIMMED 128u          /* flag: sweep @number trimmed the page; else it was mapped after that sweep began */
 
 struct stm_action;
+struct stm_savepoint;
+struct stm_alternative;
 struct stm_blocks;
 struct stm_tracked;
 struct stm_strict;
+struct stm_recorder;
+struct stm_turn;
+struct stm_counts;
 
 /*
  * A segment: stands in the hot page of its own reservation, at STM_HOT. Three parts have fixed places:
@@ -232,10 +254,12 @@ struct stm_seg {
 	uint64_t extends;               /* the granule that would extend it, plus STM_FRESH; or STM_NOTHING */
 	uint8_t *undo, *undo_tail, *undo_limit; /* the undo log: old bytes of all runs that are not fresh, in order */
 	stm_marker *read_markers, *write_markers; /* by granule */
+	const void *behind;             /* for the event log, what wrote last: an address behind it; STM_NO_CODE: not known */
 	uint64_t commits;
 
 	enum stm_inevitable inevitable;
 	unsigned int attempt;           /* failed attempts of this transaction */
+	unsigned int attempts_limit;    /* so many, then it gets right of way; set when an attempt fails */
 	unsigned int id;
 	int outcome;
 	_Atomic int thread;             /* its thread's id, the kernel's; of the last one, if it is not attached */
@@ -252,12 +276,24 @@ struct stm_seg {
 	_Atomic uint64_t block_bytes;   /* of all of them; written by the owner */
 
 	unsigned int hooks;             /* lists of hooks that are running */
+	struct stm_savepoint *savepoints; /* that can be rolled back to, innermost last */
+	uint32_t savepoints_n, savepoints_cap;
+	uint32_t since;                 /* versions before @version that are behind the innermost of them; without one: @span */
+	size_t imaged_tail, imaged_undo; /* entry and undo log, when pre-images of tracked memory were made */
+	uint32_t enclosing;             /* savepoints around the nested function that runs: not its own to use */
+	struct stm_alternative *alternative; /* where stm_retry() goes, or NULL: it waits */
+	struct timespec deadline;       /* the earliest of those that went there; 0: none */
 	uint32_t private_version, private_pages; /* pages made private by writes in the transaction of that version */
 	struct stm_action *actions;
 	size_t actions_n, actions_cap;
 	struct stm_blocks *blocks;      /* the allocator's */
 	struct stm_tracked *tracked;    /* tracked pages that are mapped; NULL: there were none yet */
 	struct stm_strict *strict;      /* strict mode's, or NULL */
+	struct stm_recorder *recorder;  /* the event log's, or NULL */
+	struct stm_turn *turn;          /* while a task of an ordered queue runs: when it may commit */
+	_Atomic(struct stm_counts *) counts; /* by name; NULL: none yet */
+	stm_unwind_fn *unwind;          /* while C++ code runs in a transaction that C code began; else NULL */
+	const _Atomic bool *stop;       /* a worker's: set when its queue stops */
 
 	/* Statistics: written by the owner, or whoever holds the segment. */
 	uint64_t aborts[STM_ABORT_REASONS];
@@ -283,16 +319,23 @@ struct stm_global {
 	size_t cluster_min, cluster_max; /* pages */
 	size_t writes_min;              /* the same as cluster_min, for pages to be PRIVATE */
 	bool shares_hot_pages;          /* tests': sharing depends on no clock */
-	unsigned int segments_limit, attempts_limit;
+	unsigned int segments_limit;
 	unsigned int strict;            /* enum stm_strict_mode */
+	bool recording;                 /* there is an event log */
+	bool watching;                  /* and it wants to know who reads */
 	size_t log_limit;
 	const char *engine;             /* asked for, or NULL; while stm_init() runs */
+	const char *engine_profile;     /* the profile's, or NULL; likewise */
 	uint64_t trim_age;              /* ns; UINT64_MAX: no trim */
 	unsigned int trim_share;        /* percent of a CPU, for each segment */
 	uint64_t trim_limit;            /* private pages of a segment; UINT64_MAX: no limit */
+	const char *event_log;          /* asked for, or NULL; while stm_init() runs, as the next two are: 0 if not asked for */
+	uint64_t event_sample, event_buffer, event_readers;
+	uint64_t event_buffer_profile;  /* the profile's, or 0 */
 	uint32_t trim_versions;         /* pages that so many versions used last are not cold, whatever their age */
 
 	_Atomic size_t heap_size;       /* bytes that exist; grows under the grow lock */
+	_Atomic uint64_t waiting;       /* bit i: segment i waits in stm_retry(). Each commit looks: on a line that is seldom written */
 	struct stm_seg *segments[STM_SEGMENTS_LIMIT]; /* appended under the grow lock */
 	_Atomic unsigned int segments_n;
 
@@ -300,7 +343,6 @@ struct stm_global {
 	pthread_mutex_t fold_lock;
 	struct stm_slot *fold_slot;     /* the slot at @folded */
 	uint64_t chunks_released;       /* chunks below this number were recycled */
-	_Atomic uint64_t parks;
 
 	_Atomic(const struct stm_site *) log_held_by;
 	_Atomic uint64_t folded __attribute__((__aligned__(64))); /* the base is the state at this position */
@@ -314,6 +356,11 @@ extern _Atomic bool stm_forked;         /* this process is a child: nothing work
 
 void stm_not_here(const char *call) __attribute__((__noreturn__, __cold__)); /* not attached, or forked */
 void stm_stop_if_forked(const char *call);
+/*
+ * Copy the options that a caller gave, or none, over the @size bytes of those that this version knows, which are the
+ * defaults; they begin with their size. 0 or -EINVAL.
+ */
+int stm_copy_options(void *to, size_t size, const void *given);
 int stm_segments_open(void);
 int stm_segments_close(void);           /* -EBUSY: other threads are attached */
 
@@ -324,6 +371,18 @@ void stm_heap_close(void);
 int stm_heap_grow(size_t size);         /* let the heap have @size bytes at least: 0 or -ENOMEM */
 int stm_heap_enlist(struct stm_seg *seg); /* map what the heap has by now, and from now on what it gets */
 
+/* ---- status.c: what other processes may read of this one ---- */
+
+/* What is not of one segment. Written with relaxed atomics: who reads it is another process, or stm_stats(). */
+extern struct stm_status *stm_status;
+
+void stm_status_open(void);             /* after the engine was chosen; cannot fail */
+void stm_status_close(void);
+void stm_status_forked(void);           /* in the child */
+int stm_status_place(struct stm_seg *hot, unsigned int id); /* make its page usable, all zero. Attach lock. 0 or -ENOMEM */
+void stm_status_leave(unsigned int id);
+void stm_status_log_held_by(const struct stm_site *site); /* fold lock */
+
 /* ---- log.c ---- */
 
 int stm_log_open(void);
@@ -331,7 +390,6 @@ void stm_log_close(void);
 struct stm_slot *stm_slot_at(uint64_t position);
 bool stm_log_provide(uint64_t position); /* make sure the chunk of @position exists; false: no memory */
 void stm_log_release(uint64_t position); /* recycle chunks wholly below @position. Fold lock. */
-uint64_t stm_log_bytes(void);
 const struct stm_group *stm_log_group(struct stm_slot *slot, uint64_t position);
 void stm_pending_wait(struct stm_slot *slot);
 void stm_pending_resolved(void);
@@ -347,6 +405,8 @@ static inline struct stm_slot *stm_slot_next(struct stm_slot *slot, uint64_t pos
 
 void *stm_part_take(void);              /* STM_PART_BYTES, aligned to 64, with anything in it; NULL: no memory */
 void stm_part_give(void *part);
+#define STM_PARTS_KEPT ((uint64_t)16 << 20) /* bytes, by default: a standstill of some 3 ms */
+void stm_parts_open(uint64_t keep_bytes, bool huge); /* how much to keep when nothing is in use; ask for huge pages? */
 void stm_parts_close(void);
 
 /* ---- entry.c: making entries ---- */
@@ -364,13 +424,25 @@ void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody 
 bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot);
 void stm_apply(struct stm_seg *seg, const struct stm_slot *slot);
 void stm_advance(struct stm_seg *seg);          /* apply all that is published, publish the snapshot */
-bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position);
 void stm_advance_to(struct stm_seg *seg, uint64_t position);
+bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position);
+
+/* A granule that was read, and the commit that wrote it. */
+struct stm_clash {
+	const struct stm_slot *slot;
+	uint64_t position;
+	uint32_t run;                   /* of its entry */
+	size_t granule;
+};
+
+bool stm_find_clash(const struct stm_seg *seg, struct stm_clash *clash); /* the first, for reports */
 
 /* ---- pages.c: what the design's table of page events says ---- */
 
 #define STM_TICKS_LATELY 16u            /* ticks of 64 ms: a second */
 
+uint64_t stm_log_pin(struct stm_seg *seg);      /* let nobody recycle entries from the one returned, `folded`, on */
+void stm_log_unpin(struct stm_seg *seg);
 bool stm_resolve_fault(const struct stm_fault *fault);
 bool stm_page_make_private(struct stm_seg *seg, size_t page); /* false: no memory */
 void stm_page_apply(struct stm_seg *seg, size_t page);  /* before an after-image goes to a SHARED page */
@@ -396,9 +468,13 @@ static inline void stm_page_folded(size_t page, uint32_t tick)
 bool stm_page_is_tracked(size_t page);
 void stm_track(struct stm_seg *seg, size_t first, size_t last); /* these tracked pages were mapped, or made private */
 bool stm_track_copies(const struct stm_seg *seg); /* is a tracked page better copied at its first read? */
+bool stm_track_lags(struct stm_seg *seg);       /* since it last said so, it has committed much: it should be folded */
 void stm_track_begin(struct stm_seg *seg);
 void stm_track_commit(struct stm_seg *seg);     /* log what was changed */
-void stm_track_aborted(struct stm_seg *seg);    /* put it back */
+void stm_track_aborted(struct stm_seg *seg);    /* put it back, as it was at the last savepoint */
+void stm_track_savepoint(struct stm_seg *seg);  /* log what was changed; what comes is compared with how it is now */
+const uint8_t *stm_track_image(const struct stm_seg *seg, size_t page); /* that there is now; NULL: it has not changed since */
+void stm_track_rolled_back(struct stm_seg *seg); /* likewise compared, after logged bytes were put back */
 void stm_track_forget(struct stm_seg *seg);     /* the view is empty */
 void stm_track_close(struct stm_seg *seg);
 
@@ -423,6 +499,10 @@ void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or ha
 
 int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count); /* at most STM_RUN_MAX; 0 or -ENOMEM */
 void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uint8_t *old); /* written already */
+void stm_write_plain(uintptr_t a, size_t len);  /* stm_hot.write is this, or, with an event log: */
+void stm_write_recorded(uintptr_t a, size_t len);
+void stm_write_since(uintptr_t a, size_t len);  /* or, from the first savepoint on, this: it looks at stm_seg.since */
+void stm_write_from(uintptr_t a, size_t len, const void *behind); /* stm_write_range() for the code before @behind */
 
 typedef uint32_t stm_four_markers __attribute__((__vector_size__(16), __aligned__(4), __may_alias__));
 
@@ -458,6 +538,12 @@ static inline const struct stm_site *stm_site_of(const struct stm_seg *seg)
 	return state == STM_RUNNING ? NULL : (const struct stm_site *)(uintptr_t)state;
 }
 
+/* How the frames of its code are left in the middle; NULL: by a jump. */
+static inline stm_unwind_fn *stm_unwind_of(const struct stm_seg *seg)
+{
+	return seg->unwind ? seg->unwind : stm_site_of(seg)->unwind;
+}
+
 /* From here on no helper touches the segment: until IDLE is stored again. */
 static inline void stm_run(struct stm_seg *seg)
 {
@@ -472,16 +558,45 @@ static inline void stm_run(struct stm_seg *seg)
 int stm_begin_outermost(const struct stm_site *site, struct stm_seg *seg);
 int stm_begin_unattached(const struct stm_site *site) __attribute__((__noreturn__));
 void stm__resume(struct stm_seg *seg, int value) __attribute__((__noreturn__));
+int stm__checkpoint_set(struct stm_checkpoint *checkpoint) __attribute__((__returns_twice__)); /* 0, later 1 */
+void stm__checkpoint_take(const struct stm_checkpoint *checkpoint) __attribute__((__noreturn__));
+void stm_forget_frames(void);           /* that are left without returning */
+/* In the middle of the program's code: C++ is left by an exception. */
 void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason) __attribute__((__noreturn__));
 void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason); /* undo, and leave */
+void stm_tx_wait(struct stm_seg *seg, const struct timespec *deadline) __attribute__((__noreturn__)); /* undo, sleep, run again */
+void stm_tx_leave(struct stm_seg *seg, int code) __attribute__((__noreturn__)); /* undo it for good, and leave */
+void stm_tx_right_of_way(struct stm_seg *seg);  /* it has read nothing yet: nobody may commit before it does */
 bool stm_tx_doomed(struct stm_seg *seg);
 struct stm_seg *stm_tx_self(const char *call);  /* the thread's segment, or stop: not in a transaction */
 struct stm_seg *stm_tx_if_any(const char *call); /* the same, or NULL */
+
+/* ---- wait.c: stm_retry() ---- */
+
+bool stm_waits(const struct stm_seg *seg);
+void stm_wait_begin(struct stm_seg *seg);       /* the attempt is undone, nothing else has ended */
+void stm_wait(struct stm_seg *seg, const struct timespec *deadline, const struct stm_site *site);
+void stm_wait_end(struct stm_seg *seg);
+void stm_wake_waiters(struct stm_seg *self, const struct stm_slot *slot); /* just published by @self */
+void stm_wake_waiter(struct stm_seg *seg);      /* if it waits: its seg->stop has been set */
+
+/* ---- order.c: the transactions of an ordered queue ---- */
+
+bool stm_turn_has_come(const struct stm_seg *seg); /* it may commit, or put PENDING into the log; true for all others */
+void stm_turn_wait(struct stm_seg *seg);        /* until it has come; may restart or leave */
+
+/* ---- savepoint.c ---- */
+
+void stm_savepoints_undo(struct stm_seg *seg);  /* all of a transaction that had savepoints */
+void stm_savepoints_end(struct stm_seg *seg);   /* the transaction ends */
+void stm_savepoints_close(struct stm_seg *seg);
+void stm_take_alternative(struct stm_seg *seg) __attribute__((__noreturn__)); /* stm_retry() in an stm_or_else() */
 
 /* ---- action.c: hooks, saves, malloc ---- */
 
 void stm_actions_committed(struct stm_seg *seg);
 void stm_actions_aborted(struct stm_seg *seg);
+void stm_actions_roll_back(struct stm_seg *seg, size_t n); /* undo all but the first @n */
 void stm_actions_close(struct stm_seg *seg);
 
 /* ---- alloc.c ---- */
@@ -492,6 +607,8 @@ int stm_blocks_open(struct stm_seg *seg);
 void stm_blocks_close(struct stm_seg *seg);
 void stm_blocks_committed(struct stm_seg *seg);
 void stm_blocks_aborted(struct stm_seg *seg);
+void stm_blocks_mark(const struct stm_seg *seg, size_t *taken, size_t *freed); /* how many there were so far */
+void stm_blocks_roll_back(struct stm_seg *seg, size_t taken, size_t freed);
 void stm_blocks_detach(struct stm_seg *seg);    /* let other segments have what is free */
 bool stm_find_block(uintptr_t p, uintptr_t *start, size_t *size); /* that byte @p is in: for reports */
 

@@ -13,6 +13,7 @@
 #include "strict.h"
 
 #define PWRITE_TRIES 100u               /* a page reclaimed as often between two system calls is no accident */
+#define CALLER __builtin_return_address(0)
 #define LOCAL(seg, p) ((void *)((seg)->start + (uintptr_t)(p)))
 
 void STM *STM *stm_root(unsigned int index)
@@ -25,7 +26,7 @@ void STM *STM *stm_root(unsigned int index)
 	return (void STM *STM *)(STM_HEAP + index * STM_GRANULE);
 }
 
-/* Barriers for @len bytes, then their ordinary address. */
+/* Barriers for @len bytes, then their ordinary address. @behind: the caller's caller, for the event log. */
 static void *to_read(const char *call, const volatile void STM *p, size_t len)
 {
 	struct stm_seg *seg = stm_tx_self(call);
@@ -34,11 +35,11 @@ static void *to_read(const char *call, const volatile void STM *p, size_t len)
 	return LOCAL(seg, p);
 }
 
-static void *to_write(const char *call, volatile void STM *p, size_t len)
+static void *to_write(const char *call, volatile void STM *p, size_t len, const void *behind)
 {
 	struct stm_seg *seg = stm_tx_self(call);
 
-	stm__write_range((uintptr_t)p, len);
+	stm_write_from((uintptr_t)p, len, behind);
 	return LOCAL(seg, p);
 }
 
@@ -47,14 +48,14 @@ void stm_memcpy(volatile void STM *to, const volatile void STM *from, size_t len
 	if (len) {
 		const void *source = to_read("stm_memcpy", from, len);
 
-		memcpy(to_write("stm_memcpy", to, len), source, len);
+		memcpy(to_write("stm_memcpy", to, len, CALLER), source, len);
 	}
 }
 
 void stm_memcpy_in(volatile void STM *to, const void *from, size_t len)
 {
 	if (len)
-		memcpy(to_write("stm_memcpy_in", to, len), from, len);
+		memcpy(to_write("stm_memcpy_in", to, len, CALLER), from, len);
 }
 
 void stm_memcpy_out(void *to, const volatile void STM *from, size_t len)
@@ -66,7 +67,7 @@ void stm_memcpy_out(void *to, const volatile void STM *from, size_t len)
 void stm_memset(volatile void STM *p, int byte, size_t len)
 {
 	if (len)
-		memset(to_write("stm_memset", p, len), byte, len);
+		memset(to_write("stm_memset", p, len, CALLER), byte, len);
 }
 
 int stm_memcmp(const volatile void STM *a, const volatile void STM *b, size_t len)
@@ -120,7 +121,7 @@ ssize_t stm_pread(int fd, volatile void STM *p, size_t len, off_t offset)
 	if (!seg)
 		return -EPERM;
 	/* Pages that were written are private, and nobody takes them while the transaction runs. */
-	stm__write_range((uintptr_t)p, len);
+	stm_write_from((uintptr_t)p, len, CALLER);
 	to = LOCAL(seg, p);
 	if (unlikely(seg->strict))
 		stm_strict_let(seg, first_page(p), end_page(p, len));

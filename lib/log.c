@@ -24,7 +24,6 @@
 #define DIRECTORY ((uint64_t)1 << 18)
 
 static _Atomic(struct stm_chunk *) directory[DIRECTORY];
-static _Atomic uint64_t chunks;          /* in the directory, or on the way there */
 
 static _Atomic(struct stm_chunk *) *entry_of(uint64_t position)
 {
@@ -45,7 +44,7 @@ static struct stm_chunk *take_chunk(void)
 
 	if (!chunk)
 		return NULL;
-	atomic_fetch_add_explicit(&chunks, 1, memory_order_relaxed);
+	__atomic_fetch_add(&stm_status->slot_bytes, sizeof(*chunk), __ATOMIC_RELAXED);
 	memset(chunk, 0, sizeof(*chunk));
 	return chunk;
 }
@@ -53,7 +52,7 @@ static struct stm_chunk *take_chunk(void)
 static void give_chunk(struct stm_chunk *chunk)
 {
 	stm_part_give(chunk);
-	atomic_fetch_sub_explicit(&chunks, 1, memory_order_relaxed);
+	__atomic_fetch_sub(&stm_status->slot_bytes, sizeof(*chunk), __ATOMIC_RELAXED);
 }
 
 bool stm_log_provide(uint64_t position)
@@ -87,11 +86,6 @@ void stm_log_release(uint64_t position)
 	for (; (*released + 1) * STM_CHUNK_SLOTS <= position; ++*released)
 		give_chunk(atomic_exchange_explicit(entry_of(*released * STM_CHUNK_SLOTS), NULL,
 						    memory_order_acq_rel));
-}
-
-uint64_t stm_log_bytes(void)
-{
-	return atomic_load_explicit(&chunks, memory_order_relaxed) * sizeof(struct stm_chunk);
 }
 
 int stm_log_open(void)

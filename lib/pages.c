@@ -22,11 +22,13 @@
 #include "entry.h"
 #include "fault.h"
 #include "internal.h"
+#include "recorder.h"
 #include "strict.h"
+#include "watch.h"
 
 /* ---- the replay pin ---- */
 
-static uint64_t pin_log(struct stm_seg *seg)
+uint64_t stm_log_pin(struct stm_seg *seg)
 {
 	uint64_t from = atomic_load_explicit(&stm_global.folded, memory_order_acquire);
 
@@ -46,7 +48,7 @@ static uint64_t pin_log(struct stm_seg *seg)
 	}
 }
 
-static void unpin_log(struct stm_seg *seg)
+void stm_log_unpin(struct stm_seg *seg)
 {
 	/* Pairs with fold's acquire: our reads of the log are over. */
 	atomic_store_explicit(&seg->pin, STM_NO_PIN, memory_order_release);
@@ -248,24 +250,74 @@ static int copy_and_replay(struct stm_seg *seg, uint64_t pin, size_t first, size
 	return error;
 }
 
-/*
- * Pages that were made private are about to be written. A write marker is read before it is written, so that its page would be the
- * zero page first, and then a copy-on-write fault and a shoot-down: have them all at once. No matter if it fails.
- */
-static void have_write_markers(struct stm_seg *seg, size_t first, size_t last)
+/* ---- markers: a page of them is for four pages of the heap ---- */
+
+#define MARKERS_AT_ONCE ((size_t)64)    /* pages of a cluster whose read markers may come with it: 16 plain faults */
+#define MARKERS_SAMPLED ((size_t)8)
+#define MARKERS_USED ((size_t)6)
+#define SAMPLE_STEP ((size_t)37)        /* odd: reads at equal distances hit some of the samples only */
+
+static uint8_t *marker_page(stm_marker *markers, size_t page)
 {
-	uintptr_t start = (uintptr_t)(seg->write_markers + first * STM_PAGE_GRANULES) & ~(STM_PAGE - 1);
-	uintptr_t end = (uintptr_t)(seg->write_markers + last * STM_PAGE_GRANULES);
+	return (uint8_t *)((uintptr_t)(markers + page * STM_PAGE_GRANULES) & ~(STM_PAGE - 1));
+}
+
+/* Give them memory. No matter if it fails. */
+static void have_markers(struct stm_seg *seg, stm_marker *markers, size_t first, size_t last)
+{
+	uint8_t *start = marker_page(markers, first), *end = (uint8_t *)(markers + last * STM_PAGE_GRANULES);
 
 	seg->view.calls++;
-	madvise((void *)start, end - start, MADV_POPULATE_WRITE);
+	madvise(start, (size_t)(end - start), MADV_POPULATE_WRITE);
+}
+
+static bool holds_markers(const uint8_t *page)
+{
+	const uint64_t *words = (const uint64_t *)page;
+
+	for (size_t i = 0; i < STM_PAGE / sizeof(*words); i++)
+		if (words[i])
+			return true;
+	return false;
+}
+
+/*
+ * Were the read markers of the last cluster used, nearly all of their pages? Then those of the next one will be: a scan. Who
+ * reads here and there would pay a fourth of what he maps for nothing.
+ */
+static bool uses_read_markers(struct stm_seg *seg, const struct stm_stride *last)
+{
+	unsigned char in_memory[STM_REGION_PAGES / 4];
+	uint8_t *start = marker_page(seg->read_markers, last->low);
+	size_t n = (last->high - last->low) / 4, used = 0;
+
+	seg->view.calls++;
+	if (n < MARKERS_SAMPLED || n > sizeof(in_memory) || mincore(start, n * STM_PAGE, in_memory))
+		return false;
+	for (size_t i = 0; i < MARKERS_SAMPLED; i++) {
+		size_t at = i * SAMPLE_STEP % n;
+
+		used += in_memory[at] & 1 && holds_markers(start + at * STM_PAGE);
+	}
+	return used >= MARKERS_USED;
+}
+
+/*
+ * Pages that were made private are about to be written. A write marker is read before it is written, so that its page would be the
+ * zero page first, and then a copy-on-write fault and a shoot-down: have them all at once. A write is a read, too.
+ */
+static void have_both_markers(struct stm_seg *seg, size_t first, size_t last)
+{
+	have_markers(seg, seg->write_markers, first, last);
+	if (last - first >= MARKERS_AT_ONCE)
+		have_markers(seg, seg->read_markers, first, last);
 }
 
 /* @page needed pages [first, last) mapped; if all went well, @to_write tells what for. */
 static void was_mapped(struct stm_seg *seg, size_t page, size_t first, size_t last, bool to_write)
 {
 	if (to_write)
-		have_write_markers(seg, first, last);
+		have_both_markers(seg, first, last);
 	if (unlikely(stm_page_is_tracked(page)))
 		stm_track(seg, first, last);
 	stm_trim_mapped(seg, page, first, last);
@@ -277,12 +329,13 @@ static void was_mapped(struct stm_seg *seg, size_t page, size_t first, size_t la
 static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 {
 	uint64_t touched[CLUSTER_WORDS] = { 0 };
+	struct stm_stride before = seg->reads;
 	size_t first, last;
 	uint64_t pin;
 	int error = 0;
 
 	cluster_at(seg, page, STM_PAGE_UNMAPPED, write, &first, &last);
-	pin = pin_log(seg);
+	pin = stm_log_pin(seg);
 	if (write || (unlikely(stm_page_is_tracked(page)) && stm_track_copies(seg))) {
 		memset(touched, 0xff, sizeof(touched));
 	} else {
@@ -302,8 +355,10 @@ static int map_unmapped(struct stm_seg *seg, size_t page, bool write)
 				break;
 		error = copy ? copy_and_replay(seg, pin, from, to) : stm_view_share(&seg->view, from, to);
 	}
-	unpin_log(seg);
+	stm_log_unpin(seg);
 	was_mapped(seg, page, first, last, write && !error);
+	if (!write && !error && last - first >= MARKERS_AT_ONCE && uses_read_markers(seg, &before))
+		have_markers(seg, seg->read_markers, first, last);
 	/* What could not be had beside the page itself is not needed now. */
 	return seg->view.state[page] == STM_PAGE_UNMAPPED ? error : 0;
 }
@@ -382,8 +437,17 @@ static int make_shared_private(struct stm_seg *seg, size_t page)
 	return error;
 }
 
+/* So many pages got mapped since @before. */
+static uint64_t page_value(const struct stm_seg *seg, size_t page, unsigned int kind, uint64_t before)
+{
+	uint64_t pages = seg->view.mapped + seg->view.copied - before;
+
+	return STM_FAULT_VALUE(STM_HEAP + page * STM_PAGE, kind, pages < 1 ? 1 : pages < STM_REGION_PAGES ? pages : STM_REGION_PAGES);
+}
+
 bool stm_page_make_private(struct stm_seg *seg, size_t page)
 {
+	uint64_t since = stm_record_start(seg), before = seg->view.mapped + seg->view.copied;
 	int error = 0;
 
 	if (seg->view.state[page] == STM_PAGE_SHARED) {
@@ -394,6 +458,7 @@ bool stm_page_make_private(struct stm_seg *seg, size_t page)
 		error = map_unmapped(seg, page, true);
 	if (seg->view.state[page] == STM_PAGE_GUARDED)
 		stm_strict_write(seg, page);
+	stm_record_since(seg, STM_EVENT_PRIVATISE, since, page_value(seg, page, STM_FAULT_WRITE, before));
 	return !error;
 }
 
@@ -530,6 +595,9 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 	char call[32];
 	size_t offset, page;
 	struct stm_seg *seg = segment_at(fault->address, &offset);
+	struct stm_recorder *recorder;
+	enum stm_fault_kind kind;
+	uint64_t since, before;
 	uint8_t *state;
 	bool own;
 	int error;
@@ -543,6 +611,8 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 		return false;
 	}
 	own = is_own(seg, fault);
+	if (own && stm_recording(seg) && stm_watch_fault(seg, offset, fault))
+		return true;
 	page = (offset - STM_HEAP) / STM_PAGE;
 	if (!fault->mapped || offset < STM_HEAP || (own && page >= stm_view_pages(&seg->view))) {
 		explain(seg, offset, fault);
@@ -556,24 +626,33 @@ bool stm_resolve_fault(const struct stm_fault *fault)
 		stm_die("%s of heap address %#zx%s outside a transaction: use STM_ATOMIC or stm_atomic()", verb, offset,
 			inside(fault, call));
 
+	/* The handler's thread is about to mark them for the owner, who waits: a store there would be its own fault. */
+	if (fault->thread && stm_recording(seg) && stm_page_is_tracked(page))
+		stm_watch_end(seg);
+	recorder = stm_recorder_of(seg, fault);
+	since = recorder ? stm_ticks() : 0;
+	before = seg->view.mapped + seg->view.copied;
 	state = &seg->view.state[page];
 	if (*state == STM_PAGE_UNMAPPED) {
-		seg->faults[fault->write ? STM_FAULT_WRITE : STM_FAULT_READ]++;
+		kind = fault->write ? STM_FAULT_WRITE : STM_FAULT_READ;
 		error = map_unmapped(seg, page, fault->write);
 	} else if (*state == STM_PAGE_SHARED && fault->write) {
-		seg->faults[STM_FAULT_PROTECT]++;
+		kind = STM_FAULT_PROTECT;
 		error = make_shared_private(seg, page);
 	} else if (*state == STM_PAGE_SHARED) {
-		seg->faults[STM_FAULT_RECLAIMED]++;
+		kind = STM_FAULT_RECLAIMED;
 		error = stm_view_share_again(&seg->view, page);
 	} else if (*state == STM_PAGE_GUARDED && fault->write) {
-		seg->faults[STM_FAULT_PROTECT]++;
+		kind = STM_FAULT_PROTECT;
 		error = 0;
 	} else {
 		return false; /* a private page does not fault to us: a hardware error */
 	}
+	seg->faults[kind]++;
 	if (error)
 		stm_die("page fault at heap address %#zx: %s: no memory for a page", offset, stm_errno_name(error));
+	if (unlikely(recorder))
+		stm_record_fault(recorder, seg, since, page_value(seg, page, kind, before));
 	if (*state == STM_PAGE_GUARDED && fault->write)
 		stm_strict_store(seg, fault);
 	return true;

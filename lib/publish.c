@@ -15,6 +15,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "recorder.h"
 #include "strict.h"
 
 /* ---- a mistake for check-mutants: the inevitable transaction's lock stands beside the log ---- */
@@ -89,6 +90,16 @@ static inline uint64_t fill_entry(struct stm_seg *seg, uint64_t *flags)
 	return summary;
 }
 
+/* Of another's inevitable transaction. */
+static void wait_for(struct stm_seg *seg, struct stm_slot *slot)
+{
+	uint64_t since = stm_record_start(seg);
+
+	seg->calls++;
+	stm_pending_wait(slot);
+	stm_record_since(seg, STM_EVENT_WAIT, since, STM_WAIT_INEVITABLE);
+}
+
 /* At most two runs, of two granules together. */
 static inline bool fits_slot(const struct stm_seg *seg)
 {
@@ -139,6 +150,13 @@ static inline void pack(struct stm_seg *seg, struct stm_slot *slot, uint64_t sum
 	atomic_store_explicit(&slot->packed, packed, memory_order_release);
 }
 
+/* Does anybody sleep in stm_retry(), who may have read what was just published? */
+static inline bool is_waited_for(void)
+{
+	/* After the cmpxchg16b, or the exchange of a PENDING slot: pairs with the fence in announce(). */
+	return unlikely(atomic_load(&stm_global.waiting));
+}
+
 static void provide_next(uint64_t position)
 {
 	if (unlikely(!stm_log_provide(position + 1)))
@@ -168,18 +186,36 @@ static inline void read_granule(const struct stm_seg *seg, uint64_t granule, uin
 	*high = from[1];
 }
 
+/* It is published, an entry of @bytes. */
+static inline bool end_small(struct stm_seg *seg, struct stm_slot *slot, uint64_t position, size_t bytes)
+{
+	STM_COMMITTED(position);
+	stm_entry_next_line(seg, position, bytes);
+	stand_behind(seg, slot, position);
+	return true;
+}
+
+static __attribute__((__noinline__)) bool wake_and_end_small(struct stm_seg *seg, size_t bytes)
+{
+	stm_wake_waiters(seg, seg->slot);
+	return end_small(seg, seg->slot, seg->snapshot, bytes);
+}
+
 /*
  * A commit of one or two granules of one region, when nobody committed since the snapshot: each word is read
  * once, kept in a register, and stored to the entry and to the slot. False: not so, or somebody was quicker.
+ * @recording is constant: without an event log nothing is left of it.
  */
-static inline bool publish_small(struct stm_seg *seg)
+static inline __attribute__((__always_inline__)) bool publish_small(struct stm_seg *seg, bool recording)
 {
+	size_t bytes = recording ? 2 * LINE_BYTES : LINE_BYTES;
 	struct stm_slot *slot = seg->slot;
 	uint64_t position = seg->snapshot, region, granule, origin, low, high, low2 = 0, high2 = 0;
 	uint64_t *run = (uint64_t *)(seg->entry + 1);
 	uint32_t runs = seg->runs, count, packed[2] = { 0, 0 };
 
-	if (!fits_slot(seg) || seg->attention & STM_ATTEND_PENDING || (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, LINE_BYTES) ||
+	if (!fits_slot(seg) || seg->attention & (STM_ATTEND_PENDING | (recording ? 0 : STM_ATTEND_EVENTS)) ||
+	    (position + 1) % STM_CHUNK_SLOTS == 0 || !stm_entry_has_room(seg, bytes) ||
 	    atomic_load_explicit(&slot->entry, memory_order_acquire) != STM_SLOT_EMPTY ||
 	    STM_MUTATED(INEVITABLE_LOCK) || STM_MUTATED(PACK_EARLY))
 		return false;
@@ -204,11 +240,22 @@ static inline bool publish_small(struct stm_seg *seg)
 		run[3] = low2, run[4] = high2;
 	}
 	origin = origin_of(seg);
-	seg->entry->origin = origin;
+	seg->entry->origin = origin;    /* without STM_ORIGIN_CODES nobody looks at @codes, which is not stored here */
 	seg->entry->runs = runs;
+	if (recording) {
+		/* Not more than one a run and another one: they fit into a second line. */
+		size_t codes = stm_record_codes(seg);
+
+		seg->entry->origin = origin | STM_ORIGIN_CODES;
+		seg->entry->codes = (uint32_t)(codes / sizeof(struct stm_code));
+		if (seg->tail + codes <= (uint8_t *)seg->entry + LINE_BYTES)
+			bytes = LINE_BYTES;
+	}
 	STM_POINT(VALIDATED);
-	if (!take_slot(slot, (uint64_t)(uintptr_t)seg->entry, region * ALL_LANES))
+	if (!take_slot(slot, (uint64_t)(uintptr_t)seg->entry, region * ALL_LANES)) {
+		STM_COUNT(lost_slots, 1);
 		return false;
+	}
 	STM_POINT(PUBLISHED);
 	STM_POINT(PACK);
 	memcpy(slot->runs, packed, sizeof(packed));
@@ -216,10 +263,9 @@ static inline bool publish_small(struct stm_seg *seg)
 	/* Pairs with the acquire in stm_read_slot(). */
 	atomic_store_explicit(&slot->packed, origin | runs << STM_PACKED_RUNS, memory_order_release);
 
-	STM_COMMITTED(position);
-	stm_entry_next_line(seg, position, LINE_BYTES);
-	stand_behind(seg, slot, position);
-	return true;
+	if (is_waited_for())
+		return wake_and_end_small(seg, bytes);
+	return end_small(seg, slot, position, bytes);
 }
 
 /* ---- any commit ---- */
@@ -227,14 +273,17 @@ static inline bool publish_small(struct stm_seg *seg)
 /* Publish what the transaction wrote. False: it conflicts. */
 static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 {
+	/* First, as it may move the entry. */
+	size_t codes = seg->attention & STM_ATTEND_EVENTS ? stm_record_codes(seg) : 0;
 	uint64_t flags, summary = fill_entry(seg, &flags);
 	uint64_t entry = (uint64_t)(uintptr_t)seg->entry | flags;
 	bool pending = seg->attention & STM_ATTEND_PENDING;
 	struct stm_slot *slot = seg->slot;
 	uint64_t position = seg->snapshot;
 
-	seg->entry->origin = origin_of(seg);
+	seg->entry->origin = origin_of(seg) | (codes ? STM_ORIGIN_CODES : 0);
 	seg->entry->runs = seg->runs;
+	seg->entry->codes = (uint32_t)(codes / sizeof(struct stm_code));
 	for (;;) {
 		if (unlikely(stm_find_conflict(seg, &slot, &position)))
 			return false;
@@ -251,17 +300,20 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 			break;
 		}
 		if (unlikely(atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING)) {
-			seg->calls++;
-			stm_pending_wait(slot);
+			wait_for(seg, slot);
 		} else if (likely(take_slot(slot, entry, summary))) {
 			break;
 		}
+		STM_COUNT(lost_slots, 1);
 	}
 	if (STM_MUTATED(INEVITABLE_LOCK) && pending)
 		mutant_unlock();
 	seg->inevitable = STM_UNDOABLE;
 	STM_POINT(PUBLISHED);
 	pack(seg, slot, summary, flags);
+	seg->tail += codes;
+	if (is_waited_for())
+		stm_wake_waiters(seg, slot);
 	STM_COMMITTED(position);
 	stm_entry_published(seg, position);
 	if (seg->snapshot != position)
@@ -270,9 +322,16 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 	return true;
 }
 
+static __attribute__((__noinline__)) bool publish_recorded(struct stm_seg *seg)
+{
+	return publish_small(seg, true) || publish(seg);
+}
+
 bool stm_publish(struct stm_seg *seg)
 {
-	return publish_small(seg) || publish(seg);
+	if (unlikely(seg->attention & STM_ATTEND_EVENTS))
+		return publish_recorded(seg);
+	return publish_small(seg, false) || publish(seg);
 }
 
 /* ---- inevitable transactions ---- */
@@ -296,8 +355,7 @@ bool stm_take_pending(struct stm_seg *seg)
 		if (STM_MUTATED(INEVITABLE_LOCK))
 			break;
 		if (atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
-			seg->calls++;
-			stm_pending_wait(slot);
+			wait_for(seg, slot);
 		} else if (atomic_compare_exchange_strong(&slot->entry, &empty, STM_SLOT_PENDING)) {
 			break;
 		}

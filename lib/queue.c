@@ -1,182 +1,41 @@
 // SPDX-License-Identifier: MIT
 /*
- * queue.c - a queue of transactions, and the workers that run them.
+ * queue.c - a queue of transactions: making it, adding tasks, figures. See queue.h for the rest.
  *
  *  1. Tasks are linked nodes, in lists under a lock each: one list of the queue, where outsiders
- *     add, and one of each worker, where its own tasks add. All are first in, first out.
- *  2. A worker takes from its own list, else some from the queue's list, else some from another
- *     worker's (work stealing), else it sleeps.
- *  3. `left` counts the tasks in all lists and those that run. A task's own additions are counted
- *     when it commits, before it is itself done; so once `left` is 0, nothing can come any more.
- *  4. Additions in a transaction wait in a list of that transaction, made by stm_malloc(): an abort
+ *     add, and one of each worker, where its own tasks add.
+ *  2. Additions in a transaction wait in a list of that transaction, made by stm_malloc(): an abort
  *     gives it back, a commit hook puts it into the queue, which needs no memory.
- *
- * Locks: none is held when another is taken, or while a task runs. A sleeper checks for work under
- * the sleep lock after it has counted itself; who adds looks for sleepers after adding.
  */
-#define _GNU_SOURCE
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "internal.h"
-
-struct task {
-	struct task *next;
-	stm_fn *fn;
-	void *arg;
-	struct stm_queue *queue;        /* while its transaction runs that adds it */
-};
-
-struct list {
-	pthread_mutex_t lock;
-	struct task *first, *last;
-	_Atomic size_t n;               /* changed under the lock, read without */
-} __attribute__((__aligned__(64)));
-
-struct worker {
-	struct list list;
-	struct stm_queue *queue;
-	pthread_t thread;
-	unsigned int id;
-	int cpu;                        /* to pin to, or -1 */
-	int error;                      /* of attach */
-	_Atomic uint64_t executed, restarts; /* written by the worker */
-	uint64_t attempts;              /* of the task that runs */
-} __attribute__((__aligned__(64)));
-
-struct stm_queue {
-	struct list list;
-	bool pin;
-
-	_Atomic size_t left;            /* tasks listed or running */
-	_Atomic size_t listed;
-	_Atomic bool stop;              /* workers: finish your task, and end */
-	_Atomic unsigned int sleepers;
-	pthread_mutex_t sleep_lock;
-	pthread_cond_t wake;
-
-	/* Under the state lock. */
-	pthread_mutex_t state_lock;
-	pthread_cond_t state_changed;
-	bool running;
-	int code;                       /* of the first task that failed */
-	struct worker *workers;         /* while it runs */
-	unsigned int threads, ready, failed;
-	bool go, gone;                  /* all are attached; or they cannot be */
-	uint64_t executed, restarts;    /* of earlier runs */
-};
-
-#define GRAB_MAX ((size_t)16)           /* tasks taken at once from a list that is not one's own */
-#define SPINS 200u                      /* pauses before a worker sleeps: a few microseconds */
-
-static __thread struct worker *self;    /* the calling thread's, if it is one */
-
-/* ---- lists ---- */
-
-static void list_open(struct list *list)
-{
-	pthread_mutex_init(&list->lock, NULL);
-}
-
-static void list_close(struct list *list)
-{
-	pthread_mutex_destroy(&list->lock);
-}
-
-/* Without the lock: a hint. */
-static size_t list_length(const struct list *list)
-{
-	return atomic_load_explicit(&list->n, memory_order_relaxed);
-}
-
-static void list_set_length(struct list *list, size_t n)
-{
-	atomic_store_explicit(&list->n, n, memory_order_relaxed);
-}
-
-static void list_push(struct list *list, struct task *first, struct task *last, size_t n)
-{
-	pthread_mutex_lock(&list->lock);
-	last->next = NULL;
-	if (list->first)
-		list->last->next = first;
-	else
-		list->first = first;
-	list->last = last;
-	list_set_length(list, list_length(list) + n);
-	pthread_mutex_unlock(&list->lock);
-}
-
-/* In front of all that is there. */
-static void list_return(struct list *list, struct task *first, struct task *last, size_t n)
-{
-	pthread_mutex_lock(&list->lock);
-	last->next = list->first;
-	if (!list->first)
-		list->last = last;
-	list->first = first;
-	list_set_length(list, list_length(list) + n);
-	pthread_mutex_unlock(&list->lock);
-}
-
-/*
- * Take the first tasks: one in @among of those that are there, but at most @max, and one at least.
- * A chain of *@n tasks up to *@last, or NULL.
- */
-static struct task *list_take(struct list *list, size_t max, size_t among, struct task **last,
-			      size_t *n)
-{
-	struct task *first, *task;
-	size_t wanted;
-
-	if (!list_length(list))
-		return NULL;
-	pthread_mutex_lock(&list->lock);
-	first = task = list->first;
-	if (task) {
-		wanted = list_length(list) / among;
-		wanted = wanted > max ? max : wanted ? wanted : 1;
-		for (size_t i = 1; i < wanted; i++)
-			task = task->next;
-		list->first = task->next;
-		list_set_length(list, list_length(list) - wanted);
-		task->next = NULL;
-		*last = task;
-		*n = wanted;
-	}
-	pthread_mutex_unlock(&list->lock);
-	return first;
-}
+#include "queue.h"
+#include "task_site.h"
 
 /* ---- adding ---- */
 
-static void wake(struct stm_queue *q, bool all)
+/* Of one priority, not yet counted. */
+static inline void append(struct stm_queue *q, struct stm_chain chain, uint32_t n)
 {
-	/* After the addition, or the order to stop: pairs with sleep_until_work(). */
-	if (!atomic_load(&q->sleepers))
-		return;
-	pthread_mutex_lock(&q->sleep_lock);
-	if (all)
-		pthread_cond_broadcast(&q->wake);
-	else
-		pthread_cond_signal(&q->wake);
-	pthread_mutex_unlock(&q->sleep_lock);
-}
+	struct stm_worker *self = stm_worker_self;
 
-static void add(struct stm_queue *q, struct task *first, struct task *last, size_t n)
-{
+	/* A hint: a worker that does not know yet looks at the lists in another order. */
+	if (unlikely(chain.first->priority))
+		atomic_store_explicit(&q->special, true, memory_order_relaxed);
 	atomic_fetch_add(&q->left, n);
 	atomic_fetch_add(&q->listed, n);
-	list_push(self && self->queue == q ? &self->list : &q->list, first, last, n);
-	wake(q, n > 1);
+	if (unlikely(q->ordered))
+		stm_list_push_numbered(&q->list, chain, n, &q->sequence);
+	else
+		stm_list_push(self && self->queue == q ? &self->list : &q->list, chain, n);
+	stm_queue_wake(q, n > 1);
 }
 
 /* What one transaction adds. */
 struct additions {
-	struct task *first, *last;
+	struct stm_task *first, *last;
 	uint32_t transaction;           /* its first version, which no other attempt has */
 };
 
@@ -186,21 +45,29 @@ static __thread struct additions *latest;
 static void additions_committed(void *arg)
 {
 	struct additions *additions = arg;
-	struct task *task = additions->first;
+	struct stm_task *task = additions->first;
 
 	if (latest == additions)
 		latest = NULL;
 	free(additions);
-	while (task) { /* those that follow one another into the same queue, together */
-		struct task *first = task, *last = task;
-		size_t n = 1;
+	while (task) { /* those of one priority that follow one another into the same queue, together */
+		struct stm_task *first = task, *last = task;
+		uint32_t n = 1;
 
-		for (task = task->next; task && task->queue == first->queue; task = task->next) {
+		for (task = task->next; task && task->queue == first->queue && task->priority == first->priority;
+		     task = task->next) {
 			last = task;
 			n++;
 		}
-		add(first->queue, first, last, n);
+		append(first->queue, (struct stm_chain){ first, last }, n);
 	}
+}
+
+static void addition_undone(void *arg)
+{
+	const struct stm_task *task = arg;
+
+	task->queue->task_gone(task->fn, task->arg);
 }
 
 static void additions_aborted(void *arg)
@@ -213,32 +80,41 @@ static void additions_aborted(void *arg)
 static struct additions *additions_of(struct stm_seg *seg)
 {
 	struct additions *additions = latest;
+	size_t actions;
 
 	if (additions && additions->transaction == seg->version)
 		return additions;
 	if (stm_on_abort(additions_aborted, NULL))
 		return NULL;
+	actions = seg->actions_n;
 	additions = stm_malloc(sizeof(*additions));
 	if (!additions)
 		return NULL;
 	additions->first = additions->last = NULL;
 	additions->transaction = seg->version;
 	if (stm_on_commit(additions_committed, additions)) {
-		stm_mfree(additions);
+		stm_actions_roll_back(seg, actions); /* stm_mfree() would need memory */
 		return NULL;
 	}
 	latest = additions;
 	return additions;
 }
 
-static int add_at_commit(struct stm_queue *q, stm_fn *fn, void *arg)
+static __attribute__((__noinline__)) int add_at_commit(struct stm_queue *q, stm_fn *fn, void *arg, int8_t priority,
+							uint16_t kind)
 {
-	struct additions *additions = additions_of(stm__self);
-	struct task *task = additions ? stm_malloc(sizeof(*task)) : NULL;
+	struct stm_seg *seg = stm__self;
+	struct additions *additions = additions_of(seg);
+	size_t actions = seg->actions_n;
+	struct stm_task *task = additions ? stm_malloc(sizeof(*task)) : NULL;
 
 	if (!task)
 		return -ENOMEM;
-	*task = (struct task){ .fn = fn, .arg = arg, .queue = q };
+	*task = (struct stm_task){ .fn = fn, .arg = arg, .queue = q, .priority = priority, .kind = kind };
+	if (q->task_gone && stm_on_abort(addition_undone, task)) { /* behind stm_malloc(): called before that is freed */
+		stm_actions_roll_back(seg, actions);
+		return -ENOMEM;
+	}
 	if (additions->first)
 		additions->last->next = task;
 	else
@@ -247,342 +123,126 @@ static int add_at_commit(struct stm_queue *q, stm_fn *fn, void *arg)
 	return 0;
 }
 
-int stm_queue_add(struct stm_queue *q, stm_fn *fn, void *arg)
+static inline int add(struct stm_queue *q, stm_fn *fn, void *arg, int8_t priority, uint16_t kind)
 {
-	struct task *task;
+	struct stm_task *task;
 
-	stm_stop_if_forked("stm_queue_add");
-	if (!q || !fn)
-		return -EINVAL;
 	if (stm_in_transaction())
-		return add_at_commit(q, fn, arg);
+		return add_at_commit(q, fn, arg, priority, kind);
 	task = malloc(sizeof(*task));
 	if (!task)
 		return -ENOMEM;
-	*task = (struct task){ .fn = fn, .arg = arg };
-	add(q, task, task, 1);
+	task->fn = fn;
+	task->arg = arg;
+	task->priority = priority;
+	task->kind = kind;
+	append(q, (struct stm_chain){ task, task }, 1);
 	return 0;
 }
 
-/* ---- workers ---- */
-
-/* Take some tasks from @list: the first to run, the others for the worker's own list. */
-static struct task *grab(struct worker *w, struct list *list, size_t among)
+int stm_queue_add(struct stm_queue *q, stm_fn *fn, void *arg)
 {
-	struct task *last;
-	size_t n;
-	struct task *first = list_take(list, GRAB_MAX, among, &last, &n);
-
-	if (first && n > 1)
-		list_push(&w->list, first->next, last, n - 1);
-	return first;
+	stm_stop_if_forked("stm_queue_add");
+	if (!q || !fn)
+		return -EINVAL;
+	return add(q, fn, arg, 0, 0);
 }
 
-static struct task *find_task(struct worker *w)
+int stm_queue_add_with(struct stm_queue *q, stm_fn *fn, void *arg, const struct stm_task_options *options)
 {
-	struct stm_queue *q = w->queue;
-	struct task *task, *last;
-	size_t n;
+	struct stm_task_options o = { .priority = 0 };
+	uint16_t kind = 0;
 
-	task = list_take(&w->list, 1, 1, &last, &n);
-	if (!task)
-		task = grab(w, &q->list, 2 * q->threads);
-	for (unsigned int i = 1; !task && i < q->threads; i++)
-		task = grab(w, &q->workers[(w->id + i) % q->threads].list, 2);
-	if (task)
-		atomic_fetch_sub(&q->listed, 1);
-	return task;
-}
-
-static void order_stop(struct stm_queue *q)
-{
-	atomic_store(&q->stop, true);
-	wake(q, true);
-}
-
-static void fail(struct stm_queue *q, int code)
-{
-	pthread_mutex_lock(&q->state_lock);
-	if (!q->code)
-		q->code = code;
-	pthread_mutex_unlock(&q->state_lock);
-	order_stop(q);
-}
-
-static void sleep_until_work(struct stm_queue *q)
-{
-	for (unsigned int i = 0; i < SPINS; i++) {
-		if (atomic_load_explicit(&q->listed, memory_order_relaxed) || atomic_load(&q->stop))
-			return;
-		__builtin_ia32_pause();
+	stm_stop_if_forked("stm_queue_add_with");
+	if (!q || !fn || stm_copy_options(&o, sizeof(o), options) || o.priority < STM_PRIORITY_MIN ||
+	    o.priority > STM_PRIORITY_MAX || (o.priority && q->ordered))
+		return -EINVAL;
+	if (o.name) {
+		kind = stm_task_kind(fn, o.name);
+		if (!kind)
+			return -ENOMEM;
 	}
-	pthread_mutex_lock(&q->sleep_lock);
-	atomic_fetch_add(&q->sleepers, 1);
-	while (!atomic_load(&q->listed) && !atomic_load(&q->stop))
-		pthread_cond_wait(&q->wake, &q->sleep_lock);
-	atomic_fetch_sub(&q->sleepers, 1);
-	pthread_mutex_unlock(&q->sleep_lock);
-}
-
-struct call {
-	struct worker *worker;
-	struct task *task;
-};
-
-/* Counts attempts: it runs once more after each restart. */
-static int attempt(void *arg)
-{
-	struct call *call = arg;
-
-	call->worker->attempts++;
-	return call->task->fn(call->task->arg);
-}
-
-/* Only the worker itself adds to its figures. */
-static void count(_Atomic uint64_t *figure, uint64_t n)
-{
-	atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
-
-static void run_task(struct worker *w, struct task *task)
-{
-	static const struct stm_site site = { __FILE__, "stm_queue_run", __LINE__ };
-	struct stm_queue *q = w->queue;
-	struct call call = { w, task };
-	int code;
-
-	w->attempts = 0;
-	code = stm__atomic(&site, attempt, &call);
-	if (w->attempts > 1)
-		count(&w->restarts, w->attempts - 1);
-	/* An inevitable transaction commits, whatever code it returns. */
-	if (!code || !stm_outcome())
-		count(&w->executed, 1);
-	free(task);
-	if (code)
-		fail(q, code);
-	if (atomic_fetch_sub(&q->left, 1) == 1)
-		order_stop(q);
-}
-
-/* What the worker has not run goes back to where the next run finds it first. */
-static void leave_rest(struct worker *w)
-{
-	struct task *first, *last;
-	size_t n;
-
-	first = list_take(&w->list, SIZE_MAX, 1, &last, &n);
-	if (first)
-		list_return(&w->queue->list, first, last, n);
-}
-
-static void pin(const struct worker *w)
-{
-	cpu_set_t *set;
-	size_t size;
-
-	if (w->cpu < 0)
-		return;
-	set = CPU_ALLOC((size_t)w->cpu + 1);
-	if (!set)
-		return;
-	size = CPU_ALLOC_SIZE((size_t)w->cpu + 1);
-	CPU_ZERO_S(size, set);
-	CPU_SET_S((size_t)w->cpu, size, set);
-	pthread_setaffinity_np(pthread_self(), size, set);
-	CPU_FREE(set);
-}
-
-/* All workers are attached, or none runs. */
-static bool wait_for_others(struct stm_queue *q, int error)
-{
-	bool go;
-
-	pthread_mutex_lock(&q->state_lock);
-	if (error)
-		q->failed++;
-	else
-		q->ready++;
-	pthread_cond_broadcast(&q->state_changed);
-	while (!q->go && !q->gone)
-		pthread_cond_wait(&q->state_changed, &q->state_lock);
-	go = q->go;
-	pthread_mutex_unlock(&q->state_lock);
-	return go;
-}
-
-static void *work(void *arg)
-{
-	struct worker *w = arg;
-	struct stm_queue *q = w->queue;
-	int error;
-
-	pin(w);
-	error = stm_thread_attach();
-	self = w;
-	if (wait_for_others(q, error)) {
-		while (!atomic_load(&q->stop)) {
-			struct task *task = find_task(w);
-
-			if (task)
-				run_task(w, task);
-			else
-				sleep_until_work(q);
-		}
-	}
-	self = NULL;
-	if (!error)
-		stm_thread_detach();
-	return NULL;
+	return add(q, fn, arg, (int8_t)o.priority, kind);
 }
 
 /* ---- running ---- */
 
-/* The CPUs that the process may use, ascending. NULL: not known, or no memory. */
-static int *process_cpus(unsigned int *n)
-{
-	long limit = sysconf(_SC_NPROCESSORS_CONF);
-
-	*n = 0;
-	for (size_t bits = limit > 1024 ? (size_t)limit : 1024; bits <= 1 << 20; bits *= 2) {
-		cpu_set_t *set = CPU_ALLOC(bits);
-		size_t size = CPU_ALLOC_SIZE(bits);
-		int *cpus = NULL;
-
-		if (!set)
-			return NULL;
-		if (sched_getaffinity(getpid(), size, set)) {
-			CPU_FREE(set);
-			if (errno == EINVAL) /* the kernel's masks are longer */
-				continue;
-			return NULL;
-		}
-		cpus = malloc((size_t)CPU_COUNT_S(size, set) * sizeof(*cpus));
-		for (size_t i = 0; cpus && i < size * 8; i++)
-			if (CPU_ISSET_S(i, size, set))
-				cpus[(*n)++] = (int)i;
-		CPU_FREE(set);
-		return cpus;
-	}
-	return NULL;
-}
-
-static struct worker *make_workers(struct stm_queue *q, unsigned int threads)
-{
-	struct worker *workers = aligned_alloc(64, threads * sizeof(*workers));
-	unsigned int n = 0;
-	int *cpus;
-
-	if (!workers)
-		return NULL;
-	memset(workers, 0, threads * sizeof(*workers));
-	cpus = q->pin ? process_cpus(&n) : NULL;
-	for (unsigned int i = 0; i < threads; i++) {
-		list_open(&workers[i].list);
-		workers[i].queue = q;
-		workers[i].id = i;
-		workers[i].cpu = n ? cpus[i % n] : -1;
-	}
-	free(cpus);
-	return workers;
-}
-
-/* Start them, and let them go once all are ready. 0 or -EAGAIN. *@started are to be joined. */
-static int start(struct stm_queue *q, unsigned int *started)
-{
-	unsigned int n = 0;
-
-	while (n < q->threads && !pthread_create(&q->workers[n].thread, NULL, work, &q->workers[n]))
-		n++;
-	pthread_mutex_lock(&q->state_lock);
-	while (q->ready + q->failed < n)
-		pthread_cond_wait(&q->state_changed, &q->state_lock);
-	q->go = q->ready == q->threads;
-	q->gone = !q->go;
-	pthread_cond_broadcast(&q->state_changed);
-	pthread_mutex_unlock(&q->state_lock);
-	*started = n;
-	return q->go ? 0 : -EAGAIN;
-}
-
-/* Become the one who runs the queue. */
-static int claim(struct stm_queue *q)
-{
-	int error = 0;
-
-	pthread_mutex_lock(&q->state_lock);
-	if (q->running)
-		error = -EBUSY;
-	else
-		q->running = true;
-	pthread_mutex_unlock(&q->state_lock);
-	return error;
-}
-
-static void release(struct stm_queue *q, struct worker *workers, unsigned int threads)
-{
-	pthread_mutex_lock(&q->state_lock);
-	for (unsigned int i = 0; i < threads; i++) {
-		q->executed += workers[i].executed;
-		q->restarts += workers[i].restarts;
-		list_close(&workers[i].list);
-	}
-	q->workers = NULL;
-	q->running = false;
-	pthread_mutex_unlock(&q->state_lock);
-	free(workers);
-}
-
 int stm_queue_run(struct stm_queue *q, unsigned int threads)
 {
-	struct worker *workers;
-	unsigned int started;
-	int error;
-
 	stm_stop_if_forked("stm_queue_run");
-	if (!q || !threads)
+	if (!q)
 		return -EINVAL;
-	if (!stm_global.ready)
-		return -ENXIO;
-	if (stm_in_transaction())
-		return -EBUSY;
-	error = claim(q);
-	if (error)
-		return error;
-	workers = threads <= STM_SEGMENTS_LIMIT ? make_workers(q, threads) : NULL;
-	if (!workers) {
-		release(q, NULL, 0);
-		return -EAGAIN;
-	}
-	pthread_mutex_lock(&q->state_lock);
-	q->workers = workers;
-	q->threads = threads;
-	q->ready = q->failed = 0;
-	q->go = q->gone = false;
-	q->code = 0;
-	pthread_mutex_unlock(&q->state_lock);
-	/* An addition that comes between these two is run, or found by the next run. */
-	atomic_store(&q->stop, false);
-	if (!atomic_load(&q->left))
-		atomic_store(&q->stop, true);
+	return stm_queue_work(q, &(struct stm_run_options){ .threads = threads });
+}
 
-	error = start(q, &started);
-	for (unsigned int i = 0; i < started; i++)
-		pthread_join(workers[i].thread, NULL);
-	for (unsigned int i = threads; i-- && !error;)
-		leave_rest(&workers[i]);
-	if (!error)
-		error = q->code;
-	release(q, workers, threads);
+int stm_copy_run_options(struct stm_run_options *o, const struct stm_run_options *given)
+{
+	int error = stm_copy_options(o, sizeof(*o), given);
+
+	if (!error && o->deadline && (o->deadline->tv_nsec < 0 || o->deadline->tv_nsec > 999999999))
+		error = -EINVAL;
 	return error;
 }
 
-/* ---- making, counting, freeing ---- */
+int stm_queue_run_with(struct stm_queue *q, const struct stm_run_options *options)
+{
+	struct stm_run_options o = { .threads = 0 };
+
+	stm_stop_if_forked("stm_queue_run_with");
+	if (!q || stm_copy_run_options(&o, options))
+		return -EINVAL;
+	return stm_queue_work(q, &o);
+}
+
+int stm_queue_cancel(struct stm_queue *q)
+{
+	stm_stop_if_forked("stm_queue_cancel");
+	if (!q)
+		return -EINVAL;
+	return stm_queue_stop(q, -ECANCELED) ? 0 : -EALREADY;
+}
+
+bool stm_queue_stopping(const struct stm_queue *q)
+{
+	return q && atomic_load_explicit(&q->stop, memory_order_relaxed);
+}
+
+/* ---- making, freeing ---- */
+
+void stm_queue_open(struct stm_queue *q, const struct stm_queue_options *options)
+{
+	pthread_condattr_t attributes;
+
+	memset(q, 0, sizeof(*q));
+	q->pin = options->pin;
+	q->ordered = options->ordered;
+	q->task_gone = options->gone;
+	atomic_store(&q->special, options->ordered);
+	q->order.stop = &q->stop;
+	atomic_store(&q->stop, true);
+	stm_list_open(&q->list);
+	pthread_mutex_init(&q->sleep_lock, NULL);
+	pthread_cond_init(&q->wake, NULL);
+	pthread_mutex_init(&q->state_lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&q->state_changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+void stm_queue_close(struct stm_queue *q)
+{
+	stm_tallies_free(&q->tallies);
+	stm_list_close(&q->list);
+	pthread_mutex_destroy(&q->sleep_lock);
+	pthread_cond_destroy(&q->wake);
+	pthread_mutex_destroy(&q->state_lock);
+	pthread_cond_destroy(&q->state_changed);
+}
 
 struct stm_queue *stm_queue_new(const struct stm_queue_options *options)
 {
-	struct stm_queue_options o = { .size = 0 };
+	struct stm_queue_options o = { .pin = false };
 	struct stm_queue *q;
 
 	stm_stop_if_forked("stm_queue_new");
@@ -590,68 +250,140 @@ struct stm_queue *stm_queue_new(const struct stm_queue_options *options)
 		errno = ENXIO;
 		return NULL;
 	}
-	if (options) {
-		const unsigned char *bytes = (const unsigned char *)options;
-		bool bad = options->size < sizeof(options->size);
-
-		/* Fields that this version does not know may only ask for the default. */
-		for (size_t i = sizeof(o); !bad && i < options->size; i++)
-			bad = bytes[i];
-		if (bad) {
-			errno = EINVAL;
-			return NULL;
-		}
-		memcpy(&o, options, options->size < sizeof(o) ? options->size : sizeof(o));
+	if (stm_copy_options(&o, sizeof(o), options)) {
+		errno = EINVAL;
+		return NULL;
 	}
 	q = aligned_alloc(64, sizeof(*q));
-	if (!q)
-		return NULL;
-	memset(q, 0, sizeof(*q));
-	q->pin = o.pin;
-	list_open(&q->list);
-	pthread_mutex_init(&q->sleep_lock, NULL);
-	pthread_cond_init(&q->wake, NULL);
-	pthread_mutex_init(&q->state_lock, NULL);
-	pthread_cond_init(&q->state_changed, NULL);
+	if (q)
+		stm_queue_open(q, &o);
 	return q;
+}
+
+void stm_queue_drop(struct stm_queue *q, struct stm_task *task)
+{
+	if (q->task_gone)
+		q->task_gone(task->fn, task->arg);
+	free(task);
+}
+
+int stm_queue_free(struct stm_queue *q)
+{
+	struct stm_task *task;
+
+	stm_stop_if_forked("stm_queue_free");
+	if (!q)
+		return 0;
+	if (stm_in_transaction() || stm_queue_claim(q))
+		return -EBUSY;
+	while ((task = stm_list_take_one(&q->list)))
+		stm_queue_drop(q, task);
+	stm_queue_close(q);
+	free(q);
+	return 0;
+}
+
+/* ---- figures ---- */
+
+/* The next tallies after @at, NULL: the first ones; the state lock is held. NULL: that was all. */
+static struct stm_tallies *next_tallies(struct stm_queue *q, struct stm_tallies *at)
+{
+	unsigned int next = 0;
+
+	if (!at)
+		return &q->tallies;
+	if (at != &q->tallies) {
+		struct stm_worker *w = (struct stm_worker *)((char *)at - offsetof(struct stm_worker, tallies));
+
+		next = w->id + 1;
+	}
+	return q->workers && next < q->threads ? &q->workers[next].tallies : NULL;
+}
+
+/* Its worker may add to them meanwhile. */
+static void add_figures(struct stm_function_counts *sum, const struct stm_tally *tally)
+{
+	sum->executed += atomic_load_explicit(&tally->executed, memory_order_relaxed);
+	sum->restarts += atomic_load_explicit(&tally->restarts, memory_order_relaxed);
+	sum->lost_ns += atomic_load_explicit(&tally->lost_ns, memory_order_relaxed);
+}
+
+/* Pairs with the release of who prepends. */
+static struct stm_tally *first_tally(struct stm_tallies *tallies)
+{
+	return atomic_load_explicit(&tallies->first, memory_order_acquire);
 }
 
 int stm_queue_counts(const struct stm_queue *queue, struct stm_queue_counts *counts)
 {
 	struct stm_queue *q = (struct stm_queue *)queue; /* for the lock */
+	struct stm_function_counts sum = { .fn = NULL };
 
 	stm_stop_if_forked("stm_queue_counts");
 	if (!q || !counts)
 		return -EINVAL;
 	pthread_mutex_lock(&q->state_lock);
-	counts->executed = q->executed;
-	counts->restarts = q->restarts;
-	for (unsigned int i = 0; q->workers && i < q->threads; i++) {
-		counts->executed += q->workers[i].executed;
-		counts->restarts += q->workers[i].restarts;
-	}
+	for (struct stm_tallies *at = next_tallies(q, NULL); at; at = next_tallies(q, at))
+		for (struct stm_tally *tally = first_tally(at); tally; tally = tally->next)
+			add_figures(&sum, tally);
 	pthread_mutex_unlock(&q->state_lock);
+	counts->executed = sum.executed;
+	counts->restarts = sum.restarts;
 	return 0;
 }
 
-int stm_queue_free(struct stm_queue *q)
+/* Of the same function and name. */
+static bool same_kind(const struct stm_tally *a, const struct stm_tally *b)
 {
-	struct task *task;
+	return a->fn == b->fn && a->kind == b->kind;
+}
 
-	stm_stop_if_forked("stm_queue_free");
-	if (!q)
-		return 0;
-	if (stm_in_transaction() || claim(q))
-		return -EBUSY;
-	while ((task = q->list.first)) {
-		q->list.first = task->next;
-		free(task);
-	}
-	list_close(&q->list);
-	pthread_mutex_destroy(&q->sleep_lock);
-	pthread_cond_destroy(&q->wake);
-	pthread_mutex_destroy(&q->state_lock);
-	pthread_cond_destroy(&q->state_changed);
-	free(q);
-	return 0;
+/* Is there one like @tally of @tallies before it, in the order in which they are looked at? */
+static bool was_before(struct stm_queue *q, const struct stm_tallies *tallies, const struct stm_tally *tally)
+{
+	for (struct stm_tallies *at = next_tallies(q, NULL); at; at = next_tallies(q, at))
+		for (struct stm_tally *other = first_tally(at); other; other = other->next) {
+			if (at == tallies && other == tally)
+				return false;
+			if (same_kind(other, tally))
+				return true;
+		}
+	return false;
+}
+
+/* All like @one. */
+static struct stm_function_counts sum_of(struct stm_queue *q, const struct stm_tally *one)
+{
+	struct stm_function_counts sum = { .fn = one->fn, .name = one->kind ? stm_task_site(one->kind)->name : NULL };
+
+	for (struct stm_tallies *at = next_tallies(q, NULL); at; at = next_tallies(q, at))
+		for (struct stm_tally *tally = first_tally(at); tally; tally = tally->next)
+			if (same_kind(tally, one))
+				add_figures(&sum, tally);
+	return sum;
+}
+
+int stm_queue_function_counts(const struct stm_queue *queue, struct stm_function_counts *counts, size_t size, size_t n)
+{
+	struct stm_queue *q = (struct stm_queue *)queue;
+	size_t found = 0;
+
+	stm_stop_if_forked("stm_queue_function_counts");
+	if (!q || !size || (n && !counts))
+		return -EINVAL;
+	pthread_mutex_lock(&q->state_lock);
+	for (struct stm_tallies *at = next_tallies(q, NULL); at; at = next_tallies(q, at))
+		for (struct stm_tally *tally = first_tally(at); tally; tally = tally->next) {
+			struct stm_function_counts sum;
+			unsigned char *to;
+
+			if (was_before(q, at, tally) || found++ >= n)
+				continue;
+			to = (unsigned char *)counts + (found - 1) * size;
+			sum = sum_of(q, tally);
+			memset(to, 0, size);
+			memcpy(to, &sum, size < sizeof(sum) ? size : sizeof(sum));
+		}
+	pthread_mutex_unlock(&q->state_lock);
+	return (int)found;
 }

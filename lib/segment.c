@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <asm/prctl.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,6 +17,8 @@
 
 #include "fault.h"
 #include "internal.h"
+#include "names.h"
+#include "recorder.h"
 #include "strict.h"
 
 _Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offset");
@@ -24,7 +27,7 @@ _Static_assert(offsetof(struct stm_seg, segment) == offsetof(struct stm_hot, seg
 		       offsetof(struct stm_seg, attention) == offsetof(struct stm_hot, unfinished) + 4 &&
 		       offsetof(struct stm_seg, state) == offsetof(struct stm_hot, state),
 	       "the inlined end of a transaction knows these offsets");
-_Static_assert(offsetof(struct stm_seg, attention) == 20 && STM_ATTEND_NESTED == 256 && offsetof(struct stm_seg, checkpoint) == 64 &&
+_Static_assert(offsetof(struct stm_seg, attention) == 20 && STM_ATTEND_NESTED == 1024 && offsetof(struct stm_seg, checkpoint) == 64 &&
 		       offsetof(struct stm_seg, state) == 24,
 	       "checkpoint.S knows these offsets, tools/gdb the last");
 _Static_assert(sizeof(struct stm_seg) <= STM_PAGE, "a segment stands in its hot page");
@@ -47,10 +50,13 @@ static void free_segment(struct stm_seg *seg)
 {
 	stm_entry_close(seg);
 	stm_actions_close(seg);
+	stm_savepoints_close(seg);
 	stm_blocks_close(seg);
 	stm_track_close(seg);
 	stm_strict_free(seg);
+	stm_names_close(seg);
 	stm_view_close(&seg->view);
+	stm_status_leave(seg->id);
 	munmap(seg->start, RESERVATION); /* the segment with it */
 }
 
@@ -85,6 +91,7 @@ static int new_segment(struct stm_seg **result)
 {
 	uint8_t *start = stm_reserve(RESERVATION);
 	struct stm_seg *seg;
+	unsigned int id;
 	int error;
 
 	if (!start)
@@ -92,17 +99,20 @@ static int new_segment(struct stm_seg **result)
 	/* A huge page of markers is for 8 MiB of heap: a working set that is scattered would have 2 MiB of them for each page. */
 	madvise(start, RESERVATION, MADV_NOHUGEPAGE);
 	seg = (struct stm_seg *)(start + STM_HOT);
-	error = stm_make_usable(seg, STM_PAGE);
+	id = atomic_load_explicit(&stm_global.segments_n, memory_order_relaxed); /* the attach lock keeps it */
+	error = stm_status_place(seg, id);
 	if (error) {
 		munmap(start, RESERVATION);
 		return error;
 	}
 	madvise(seg, STM_PAGE, MADV_DODUMP); /* for a debugger */
 	seg->start = start;
+	seg->id = id;
 	seg->hot.segment = (uintptr_t)start;
 	seg->hot.version = (uint64_t)1 << 32 | 1; /* 0 is what fresh markers hold */
 	seg->view.uffd = -1;
 	seg->random = (uint32_t)(uintptr_t)seg | 1;
+	seg->attempts_limit = UINT_MAX; /* none has failed */
 	atomic_init(&seg->pin, STM_NO_PIN);
 	error = fill_segment(seg);
 	if (error) {
@@ -134,6 +144,7 @@ static void join(struct stm_seg *seg)
 	seg->reads = seg->writes = seg->tracked_reads = seg->tracked_writes = (struct stm_stride){ 0 };
 	seg->outcome = 0;
 	seg->attempt = 0;
+	seg->unwind = NULL;
 	stm_trim_start(seg);
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
@@ -145,6 +156,8 @@ static void join(struct stm_seg *seg)
 
 static void part(struct stm_seg *seg)
 {
+	stm_recorder_detach(seg);
+	stm_wait_end(seg); /* an abort hook of stm_retry() may have ended the thread */
 	stm_run(seg);
 	if (!STM_MUTATED(PART_BEHIND))
 		stm_advance(seg); /* after un-park the snapshot may be older than what was freed */
@@ -183,6 +196,10 @@ static int attach_locked(void)
 		return error;
 	/* Relaxed: who asks by a fault of this thread is ordered after this by the kernel. */
 	atomic_store_explicit(&seg->thread, gettid(), memory_order_relaxed);
+	stm_recorder_attach(seg);
+	seg->hot.write = stm_recording(seg) ? stm_write_recorded : stm_write_plain;
+	if (stm_names_all())
+		seg->heed |= STM_HEED_NAMES;
 	join(seg);
 	stm__self = seg;
 	return 0;

@@ -5,7 +5,7 @@
  *   1. Parts are cut from slabs of 2 MiB, which ask for a huge page. When one thread stands still for some
  *      milliseconds the log grows by megabytes: that is then a few page faults, not one for each 4 KiB.
  *   2. A part is taken from the slab that got one back last, so that in the steady state a few stay in the
- *      cache. Slabs with nothing in use come last, and only so many are kept.
+ *      cache. Slabs with nothing in use come last, and only so many are kept (log_keep of a profile).
  */
 #include <stddef.h>
 #include <sys/mman.h>
@@ -13,7 +13,6 @@
 #include "internal.h"
 
 #define SLAB_BYTES ((size_t)2 << 20)
-#define SLABS_KEPT 8u                   /* with nothing in use: 16 MiB, a standstill of some 3 ms */
 
 /* Stands at the start of its memory. */
 struct slab {
@@ -35,6 +34,8 @@ _Static_assert(STM_PART_BYTES % 64 == 0 && sizeof(struct stm_chunk) <= STM_PART_
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct slab ends = { &ends, &ends, NULL, 0 }; /* of the list */
 static unsigned int unused;             /* slabs with nothing in use */
+static unsigned int kept = STM_PARTS_KEPT / SLAB_BYTES; /* of these */
+static int page_advice = MADV_HUGEPAGE;
 
 static void insert_after(struct slab *slab, struct slab *prev)
 {
@@ -79,7 +80,7 @@ static struct slab *new_slab(void)
 	if (before)
 		munmap(memory, before);
 	munmap(memory + before + SLAB_BYTES, SLAB_BYTES - before);
-	madvise(slab, SLAB_BYTES, MADV_HUGEPAGE); /* if there are none, small pages do */
+	madvise(slab, SLAB_BYTES, page_advice); /* if there are no huge ones, small pages do */
 	for (size_t i = SLAB_PARTS; i--;)
 		put_part(slab, (uint8_t *)slab + SLAB_HEADER + i * STM_PART_BYTES);
 	return slab;
@@ -120,7 +121,7 @@ void stm_part_give(void *part)
 	put_part(slab, part);
 	if (slab->free_n < SLAB_PARTS) {
 		insert_after(slab, &ends);
-	} else if (unused == SLABS_KEPT) {
+	} else if (unused >= kept) {
 		surplus = slab;
 	} else {
 		insert_after(slab, ends.prev);
@@ -129,6 +130,12 @@ void stm_part_give(void *part)
 	pthread_mutex_unlock(&lock);
 	if (surplus)
 		munmap(surplus, SLAB_BYTES);
+}
+
+void stm_parts_open(uint64_t keep_bytes, bool huge)
+{
+	kept = (unsigned int)((keep_bytes + SLAB_BYTES - 1) / SLAB_BYTES);
+	page_advice = huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
 }
 
 /* All parts have been given back. */

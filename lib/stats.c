@@ -2,8 +2,8 @@
 /*
  * stats.c - figures and words: what happened, by name.
  *
- * Counters belong to their segments and are read without a lock: each is a word that is written by one
- * thread, so a figure is at most a moment old.
+ * Counters belong to their segments and are read without a lock, as another process would (uffdstm/status.h): each is a
+ * word that is written by one thread, so a figure is at most a moment old.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -17,34 +17,6 @@
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
-
-static void add_segment(struct stm_stats *all, struct stm_seg *seg)
-{
-	/* Each attempt that ended took a version, from 1 on: what neither wrote nor failed only read. */
-	uint64_t only_read = seg->versions_renewed + seg->version - 1 - seg->commits;
-
-	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
-		only_read -= seg->aborts[i];
-	all->commits += seg->commits;
-	all->commits_read_only += only_read;
-	all->inevitable += seg->inevitables;
-	for (unsigned int i = 0; i < STM_ABORT_REASONS; i++)
-		all->aborts[i] += seg->aborts[i];
-	for (unsigned int i = 0; i < STM_FAULT_KINDS; i++)
-		all->faults[i] += seg->faults[i];
-	all->pages_mapped += seg->view.mapped;
-	all->pages_copied += seg->view.copied;
-	all->pages_dropped += seg->view.dropped;
-	all->pages_shared += seg->view.shared;
-	all->pages_private += seg->view.private;
-	all->system_calls += seg->view.calls + seg->calls;
-	all->log_bytes += atomic_load_explicit(&seg->block_bytes, memory_order_relaxed);
-	all->log_waits += seg->log_waits;
-	all->pages_trimmed += seg->trim.pages;
-	all->trim_sweeps += seg->trim.sweeps;
-	all->trim_ns += seg->trim.ns;
-	all->attached += atomic_load_explicit(&seg->attached, memory_order_relaxed);
-}
 
 /* The first position that is not published: from the latest snapshot on. The fold lock keeps its slot from being recycled. */
 static uint64_t find_tail(void)
@@ -68,9 +40,15 @@ static uint64_t find_tail(void)
 	return position;
 }
 
+static uint64_t of_all(const uint64_t *word)
+{
+	return __atomic_load_n(word, __ATOMIC_RELAXED);
+}
+
 int stm_stats(struct stm_stats *stats, size_t size)
 {
 	struct stm_stats all = { .commits = 0 };
+	struct stm_status_sum sum = { 0 };
 	struct stm_engine_facts facts;
 
 	stm_stop_if_forked("stm_stats");
@@ -80,17 +58,33 @@ int stm_stats(struct stm_stats *stats, size_t size)
 		return -ENXIO;
 	facts = stm_engine_facts();
 	for (unsigned int i = 0; i < stm_global.segments_n; i++)
-		add_segment(&all, stm_global.segments[i]);
-	all.log_bytes += stm_log_bytes();
+		stm_status_read(&sum, stm_status, stm_global.segments[i]);
+	all.commits = sum.commits;
+	all.commits_read_only = sum.commits_read_only;
+	memcpy(all.aborts, sum.aborts, sizeof(all.aborts));
+	all.inevitable = sum.inevitable;
+	memcpy(all.faults, sum.faults, sizeof(all.faults));
+	all.pages_mapped = sum.pages_mapped;
+	all.pages_copied = sum.pages_copied;
+	all.pages_dropped = sum.pages_dropped;
+	all.pages_shared = sum.pages_shared;
+	all.pages_private = sum.pages_private;
+	all.system_calls = sum.system_calls;
+	all.log_waits = sum.log_waits;
+	all.pages_trimmed = sum.trimmed;
+	all.trim_sweeps = sum.trim_sweeps;
+	all.trim_ns = sum.trim_ns;
+	all.attached = (unsigned int)sum.attached;
+	all.log_bytes = sum.entry_bytes + of_all(&stm_status->slot_bytes);
 	all.engine = facts.name;
 	all.engine_why = facts.why;
 	all.engine_opened = facts.opened;
 	all.engine_in_calls = facts.in_system_calls;
 	all.log_held_by = atomic_load_explicit(&stm_global.log_held_by, memory_order_relaxed);
 	all.committed = find_tail();
-	all.folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
-	all.parked = atomic_load_explicit(&stm_global.parks, memory_order_relaxed);
-	all.heap_bytes = atomic_load_explicit(&stm_global.heap_size, memory_order_relaxed);
+	all.folded = of_all(&stm_status->folded);
+	all.parked = of_all(&stm_status->parks);
+	all.heap_bytes = of_all(&stm_status->heap_bytes);
 	all.strict_reports = stm_strict_reports();
 	memset(stats, 0, size);
 	memcpy(stats, &all, size < sizeof(all) ? size : sizeof(all));
@@ -106,6 +100,7 @@ const char *stm_abort_name(unsigned int reason)
 		[STM_ABORT_RESTART] = "restart",
 		[STM_ABORT_CANCEL] = "cancel",
 		[STM_ABORT_EXIT] = "exit",
+		[STM_ABORT_RETRY] = "retry",
 	};
 
 	return reason < STM_ABORT_REASONS ? names[reason] : NULL;

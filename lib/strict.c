@@ -255,6 +255,14 @@ void stm_strict_write(struct stm_seg *seg, size_t page)
 		unguard(seg, page, page + 1);
 }
 
+/* Memory that was allocated is given back: what was stored to it is no mistake. */
+void stm_strict_forget(struct stm_seg *seg, size_t granule, size_t count)
+{
+	for (; count; granule++, count--)
+		if (seg->strict->records[granule / STM_PAGE_GRANULES].has_image)
+			memcpy(seg->view.heap + granule * STM_GRANULE, seg->strict->images + granule * STM_GRANULE, STM_GRANULE);
+}
+
 /* ---- commits of others ---- */
 
 void stm_strict_apply(struct stm_seg *seg, size_t page)
@@ -329,6 +337,15 @@ void stm_strict_undo(struct stm_seg *seg)
 			unguard(seg, strict->list[i], strict->list[i] + 1u);
 }
 
+void stm_strict_rolled_back(struct stm_seg *seg)
+{
+	const struct stm_strict *strict = seg->strict;
+
+	for (size_t i = 0; strict->watching && i < strict->listed; i++)
+		if (seg->view.state[strict->list[i]] == STM_PAGE_PRIVATE)
+			stm_strict_guard(seg, strict->list[i], strict->list[i] + 1u);
+}
+
 void stm_strict_undone(struct stm_seg *seg, bool again)
 {
 	struct stm_strict *strict = seg->strict;
@@ -380,7 +397,8 @@ static bool each_raw(struct stm_seg *seg, raw_granule *visit)
 			    !is_logged(seg, granule + n) && !is_blamed(seg, granule + n) && visit(seg, granule + n))
 				return true;
 	}
-	for (uint32_t left = seg->runs; left; left--) {
+	/* With savepoints the log may have a granule again, with bytes that the transaction itself wrote: not to be told apart. */
+	for (uint32_t left = seg->span ? 0 : seg->runs; left; left--) {
 		const struct stm_run *run = (const struct stm_run *)next;
 		size_t granule = run->granule;
 
@@ -394,18 +412,19 @@ static bool each_raw(struct stm_seg *seg, raw_granule *visit)
 	return false;
 }
 
-void stm_strict_check(struct stm_seg *seg)
+bool stm_strict_check(struct stm_seg *seg)
 {
 	struct stm_strict *strict = seg->strict;
 
 	if (STM_MUTATED(STRICT_NO_COMPARE) || !each_raw(seg, found_one))
-		return;
+		return true;
 	if (strict->watching || seg->inevitable == STM_INEVITABLE) {
 		each_raw(seg, report_one);
 	} else if (is_worth_watching(stm_site_of(seg))) {
 		strict->watching = true;
-		stm_tx_restart(seg, STM_ABORT_RESTART);
+		return false;
 	}
+	return true;
 }
 
 /* ---- system calls ---- */

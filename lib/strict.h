@@ -28,13 +28,15 @@ void stm_strict_guard(struct stm_seg *seg, size_t first, size_t last);
 
 /* The transaction will write to a GUARDED page, barrier included. */
 void stm_strict_write(struct stm_seg *seg, size_t page);
+void stm_strict_rolled_back(struct stm_seg *seg); /* after stm_strict_undo() */
+void stm_strict_forget(struct stm_seg *seg, size_t granule, size_t count); /* fresh memory that is given back */
 
 /* The library will write foreign commits to a GUARDED page; afterwards, in a transaction, the second. */
 void stm_strict_apply(struct stm_seg *seg, size_t page);
 void stm_strict_applied(struct stm_seg *seg);
 
 /* At commit: look for stores without stm_write(). May restart the transaction. */
-void stm_strict_check(struct stm_seg *seg);
+bool stm_strict_check(struct stm_seg *seg); /* false: restart */
 
 /* An attempt is to be undone; it was undone, and will be run @again. */
 void stm_strict_undo(struct stm_seg *seg);

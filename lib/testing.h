@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * testing.h - schedule points and mistakes, for selftests only. Nothing in a normal build.
+ * testing.h - schedule points and mistakes, for selftests only; counts, for tools/bench. Nothing in a normal build.
  *
  * -DSTM_SCHEDULE compiles schedule points in: a test's hook may pause a thread there and let another run,
- * so that an interleaving is steered, not hoped for. -DSTM_MUTANT=n builds the library with one mistake.
+ * so that an interleaving is steered, not hoped for. -DSTM_MUTANTS compiles mistakes in: the variable UFFDSTM_MUTANT
+ * has the number of the one that is made. -DSTM_COUNTING counts what threads do with the commit log.
  */
 #ifndef STM_TESTING_H
 #define STM_TESTING_H
@@ -27,6 +28,9 @@ enum stm_point {
 	STM_POINT_THROTTLE,             /* one turn of waiting for log space */
 	STM_POINT_LOGGED,               /* a granule run was logged and marked */
 	STM_POINT_TRIM,                 /* cold pages are chosen, not yet dropped */
+	STM_POINT_WAITING,              /* stm_retry() has told that it waits, and not yet looked at the log */
+	STM_POINT_WAIT_LOOKED,          /* and has looked */
+	STM_POINT_LOOKED,               /* the flusher has read the heads of rings, not yet taken the definitions */
 	STM_POINTS
 };
 
@@ -48,6 +52,28 @@ extern void (*stm_commit_hook)(uint64_t position);
 #else
 #define STM_POINT(point) ((void)0)
 #define STM_COMMITTED(position) ((void)0)
+#endif
+
+#ifdef STM_COUNTING
+/* Of one thread, what it did for sleeping segments included. */
+struct stm_log_work {
+	uint64_t applied_slots;         /* slots that the snapshot moved over one by one */
+	uint64_t applied_skipped;       /* of them: its regions are not in the view */
+	uint64_t applied_groups;        /* groups of 64 slots that it moved over at once */
+	uint64_t applied_bytes;         /* copied into the view */
+	uint64_t tested_slots;          /* slots looked through for conflicts */
+	uint64_t tested_skipped;
+	uint64_t tested_groups;
+	uint64_t tested_granules;       /* whose markers were due, pages not mapped included */
+	uint64_t entry_lines;           /* cache lines of entries that are not packed, when they were applied */
+	uint64_t lost_slots;            /* others took the slot first */
+	uint64_t folded;                /* entries copied to the base */
+};
+
+extern _Thread_local struct stm_log_work stm_log_work;
+#define STM_COUNT(what, n) (stm_log_work.what += (n))
+#else
+#define STM_COUNT(what, n) ((void)0)
 #endif
 
 enum stm_mutant {
@@ -76,12 +102,31 @@ enum stm_mutant {
 	STM_MUTANT_PART_BEHIND,         /* detach stamps free memory with an older snapshot than that of the free */
 	STM_MUTANT_TRIM_IN_TX,          /* trims while a transaction runs */
 	STM_MUTANT_TRIM_WARM,           /* trims pages without a look at their markers */
-	STM_MUTANTS
+	STM_MUTANT_WAIT_LATE,           /* stm_retry() looks at the log, then tells that it waits */
+	STM_MUTANT_SAVEPOINT_ORDER,     /* what was logged last is what a rollback leaves */
+	STM_MUTANT_COUNTER_CELL,        /* all segments add to one cell of a counter */
+	STM_MUTANT_ORDERED_DIVIDE,      /* a map's leaf is divided without reading the values that move */
+	STM_MUTANT_TURN_EARLY,          /* the turn passes before the commit is published */
+	STM_MUTANT_TURN_PENDING,        /* a task whose turn has not come gets right of way */
+	STM_MUTANT_TURN_STAYS,          /* a task that waits for its turn keeps its snapshot */
+	STM_MUTANT_MAP_PHANTOM,         /* a walk over a map does not read empty buckets */
+	STM_MUTANT_FIFO_EMPTY,          /* who finds a FIFO queue empty does not count as having read the slot */
+	STM_MUTANT_VECTOR_DROP,         /* a vector's element is dropped without a write to it */
+	STM_MUTANT_BLOB_LENGTH,         /* a blob's bytes are found without reading where they are */
+	STM_MUTANT_COUNTER_BEYOND,      /* who adds nothing to a minimum or maximum does not count as having read it */
+	STM_MUTANT_FIFO_ROOM,           /* nor does who finds a FIFO queue full, of its other end */
+	STM_MUTANT_PRIORITY_EMPTY,      /* nor who finds a level of a priority queue empty */
+	STM_MUTANT_VECTOR_END,          /* nor who finds a vector to end before an element */
+	STM_MUTANT_BLOB_BYTES,          /* nor who gets a blob's bytes, of these */
+	STM_MUTANT_SAVEPOINT_BLOCKS,    /* a rollback keeps the blocks that were allocated since */
+	STM_MUTANT_MAP_LINK,            /* an entry is taken out of a map's chain without a write to its bucket */
 };
 
-#ifndef STM_MUTANT
-#define STM_MUTANT 0
+#ifdef STM_MUTANTS
+extern int stm_mutant;
+#define STM_MUTATED(name) (stm_mutant == STM_MUTANT_##name)
+#else
+#define STM_MUTATED(name) 0
 #endif
-#define STM_MUTATED(name) (STM_MUTANT == STM_MUTANT_##name)
 
 #endif

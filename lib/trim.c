@@ -14,7 +14,9 @@
  *      used the CPU time that it was granted, a share of the time that passes. From that is also paid for pages that turn
  *      out to be needed soon after.
  *   4. Runs of pages that are cold, or not mapped, are dropped together, many runs by one call.
- *   5. The age is halved with each sweep that leaves more private pages than the limit.
+ *   5. The age is halved with each sweep that leaves more private pages than the limit. While there are more, the share is a
+ *      fourth of a CPU at least: who gives a limit is promised memory, but a working set that is larger than the limit must
+ *      not take the thread's whole time.
  *
  * Why nothing is lost: at begin the transaction has read and written nothing yet, so a page that is SHARED or PRIVATE
  * equals base + log up to the snapshot (DESIGN 5, rule 2), except memory that nobody has allocated. The next
@@ -26,12 +28,14 @@
 #include <time.h>
 
 #include "internal.h"
+#include "recorder.h"
 #include "strict.h"
 
 #define MS ((uint64_t)1000000)          /* ns */
 #define STEP_NS ((int64_t)(MS / 2))     /* CPU time of one begin: some 2 MiB dropped, or 40 MiB found to be in use */
 #define SLICE_NS ((int64_t)(MS / 10))   /* a sweep does not go on for less */
 #define CREDIT_NS ((int64_t)(10 * MS))  /* no more is saved up */
+#define OVER_SHARE 25u                  /* percent of a CPU, where the limit is exceeded and the share is less */
 #define HALVINGS_MAX 12u                /* seconds become milliseconds */
 #define SOON_SWEEPS 8u                  /* four ages: a page used so soon was missed */
 #define MISSED_FAULT_NS (MS / 100)      /* of a fault and a drop, as DESIGN 5 has it */
@@ -72,14 +76,21 @@ static uint64_t age(const struct stm_trim *trim)
 	return age < MS ? 0 : age;
 }
 
-/* Time goes by, and CPU time is granted with it. */
-static void look_at_clock(struct stm_trim *trim)
+/* Percent of a CPU. A limit is a promise about memory, which the share must not break. */
+static unsigned int share(const struct stm_seg *seg)
 {
+	return is_over(seg) && stm_global.trim_share < OVER_SHARE ? OVER_SHARE : stm_global.trim_share;
+}
+
+/* Time goes by, and CPU time is granted with it. */
+static void look_at_clock(struct stm_seg *seg)
+{
+	struct stm_trim *trim = &seg->trim;
 	uint64_t now = coarse_now(), passed = now - trim->seen, most = age(trim) / 4;
 
 	trim->seen = now;
 	trim->time += passed < most ? passed : most;
-	trim->credit += (int64_t)(passed / 100 * stm_global.trim_share);
+	trim->credit += (int64_t)(passed / 100 * share(seg));
 	if (trim->credit > CREDIT_NS)
 		trim->credit = CREDIT_NS;
 }
@@ -90,7 +101,7 @@ void stm_trim_look(struct stm_seg *seg)
 
 	if (trim->due == UINT64_MAX)
 		return;
-	look_at_clock(trim);
+	look_at_clock(seg);
 	if (trim->time >= trim->due || ((trim->sweeping || is_over(seg)) && trim->credit >= SLICE_NS))
 		seg->heed |= STM_HEED_TRIM;
 }
@@ -357,6 +368,7 @@ static void adapt(struct stm_seg *seg)
 
 void stm_trim(struct stm_seg *seg)
 {
+	uint64_t since = stm_record_start(seg), before = seg->trim.pages;
 	struct stm_trim *trim = &seg->trim;
 	uint32_t warm;
 
@@ -377,4 +389,6 @@ void stm_trim(struct stm_seg *seg)
 		adapt(seg);
 	}
 	trim->due = trim->samples[trim->newest].at + age(trim) / 4;
+	if (stm_recording(seg) && trim->pages != before)
+		stm_record_since(seg, STM_EVENT_TRIM, since, trim->pages - before);
 }

@@ -9,17 +9,35 @@
  * Functions that end in a verdict return bool; only the outermost ones here leave by stm__resume().
  */
 #include <errno.h>
-#include <sched.h>
+#include <time.h>
 
 #include "entry.h"
 #include "internal.h"
+#include "names.h"
+#include "policy.h"
+#include "recorder.h"
 #include "strict.h"
+#include "watch.h"
 
 __thread struct stm_seg *stm__self __attribute__((__tls_model__("initial-exec")));
 
 #ifdef STM_SCHEDULE
 void (*stm_schedule_hook)(enum stm_point point);
 void (*stm_commit_hook)(uint64_t position);
+#endif
+#ifdef STM_COUNTING
+_Thread_local struct stm_log_work stm_log_work;
+#endif
+
+#ifdef STM_MUTANTS
+int stm_mutant;
+
+static void __attribute__((__constructor__)) choose_mutant(void)
+{
+	const char *number = getenv("UFFDSTM_MUTANT");
+
+	stm_mutant = number ? atoi(number) : 0;
+}
 #endif
 
 struct stm_seg *stm_tx_self(const char *call)
@@ -44,7 +62,7 @@ static void leave_running(struct stm_seg *seg)
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_release);
 }
 
-/* Put the old bytes back. No granule is logged twice in one attempt, so the order of runs does not matter. */
+/* Put the old bytes back. No granule is logged twice without savepoints, so the order of runs does not matter. */
 static void undo(struct stm_seg *seg)
 {
 	const uint8_t *next = (const uint8_t *)(seg->entry + 1), *old = seg->undo;
@@ -58,7 +76,6 @@ static void undo(struct stm_seg *seg)
 		}
 		next = (const uint8_t *)(run + 1) + run->count * STM_GRANULE;
 	}
-	stm_entry_abandon(seg);
 }
 
 /* Undo this attempt. Afterwards the thread is in no transaction. */
@@ -69,9 +86,14 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	/* A fold that is due stays due. */
 	if (attention & STM_ATTEND_STRICT)
 		stm_strict_undo(seg);
-	undo(seg);
-	if (attention & STM_ATTEND_TRACKED)
-		stm_track_aborted(seg);
+	if (attention & STM_ATTEND_SAVEPOINTS) {
+		stm_savepoints_undo(seg);
+	} else {
+		undo(seg);
+		if (attention & STM_ATTEND_TRACKED)
+			stm_track_aborted(seg);
+	}
+	stm_entry_abandon(seg);
 	if (attention & STM_ATTEND_PENDING)
 		stm_empty_pending(seg);
 	if (attention & STM_ATTEND_BLOCKS)
@@ -80,6 +102,14 @@ void stm_tx_abandon(struct stm_seg *seg, enum stm_abort_reason reason)
 	if (attention & STM_ATTEND_STRICT)
 		stm_strict_undone(seg, reason != STM_ABORT_CANCEL && reason != STM_ABORT_EXIT);
 	seg->aborts[reason]++;
+	if (attention & STM_ATTEND_EVENTS)
+		stm_record_abort(seg, reason);
+	if (attention & STM_ATTEND_NAMES)
+		stm_names_aborted(seg, reason);
+	if (reason == STM_ABORT_RETRY)
+		stm_wait_begin(seg);
+	if (attention & STM_ATTEND_SAVEPOINTS)
+		stm_savepoints_end(seg);
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS)
 		stm_actions_aborted(seg);
@@ -101,11 +131,15 @@ static __attribute__((__noinline__)) void renew_versions(struct stm_seg *seg)
  * Too many attempts failed: nobody may commit before this one does. Its snapshot is the tail then, so it
  * validates trivially: it has read nothing.
  */
-static __attribute__((__noinline__)) void get_right_of_way(struct stm_seg *seg)
+__attribute__((__noinline__)) void stm_tx_right_of_way(struct stm_seg *seg)
 {
+	uint64_t since = stm_record_start(seg);
+
 	seg->inevitable = STM_RIGHT_OF_WAY;
 	while (!stm_take_pending(seg))
 		seg->hot.version += STM_ONE_VERSION; /* a stray stm_read() outside a transaction left this version */
+	if (stm_recording(seg))
+		stm_record_inevitable(seg, NULL, since);
 }
 
 /* Begin, if there is more to do than usual. */
@@ -115,6 +149,10 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 
 	if (heed & STM_HEED_HOOKS)
 		stm_die("begin: an abort hook must not run transactions");
+	if (heed & STM_HEED_EVENTS)
+		stm_record_begin(seg);
+	if (heed & STM_HEED_NAMES)
+		stm_names_begin(seg);
 	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
 		stm_unpark(seg);
 	stm_advance(seg);
@@ -136,15 +174,27 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 	return 1;
 }
 
+static inline bool is_published_more(const struct stm_seg *seg)
+{
+	return stm_is_published(atomic_load_explicit(&seg->slot->entry, memory_order_acquire));
+}
+
+/* Often the event log is all that is to be heeded. */
+static __attribute__((__noinline__)) int begin_heedful(struct stm_seg *seg)
+{
+	if ((atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) == STM_HEED_EVENTS && !is_published_more(seg))
+		return stm_record_begin(seg);
+	return begin_slow(seg);
+}
+
 static inline int start(struct stm_seg *seg, const struct stm_site *site)
 {
 	/* As stm_run(), with all that is rare in one test. */
 	atomic_store_explicit(&seg->state, (uint64_t)(uintptr_t)site, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	STM_POINT(BEGIN);
-	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) ||
-	    stm_is_published(atomic_load_explicit(&seg->slot->entry, memory_order_acquire)))
-		return begin_slow(seg);
+	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) || is_published_more(seg))
+		return begin_heedful(seg);
 	return 1;
 }
 
@@ -161,48 +211,111 @@ int stm_begin_unattached(const struct stm_site *site)
 
 /* ---- restart ---- */
 
-#define BACKOFF_FIRST 32u               /* pauses, each some 40 ns here, at most after the first failure */
-#define BACKOFF_DOUBLINGS 8u
-#define YIELD_ATTEMPTS 5u               /* from here on the other may need our CPU */
-
-/* Between attempts: a random while, twice as long each time, so that rivals drift apart. */
-static void back_off(struct stm_seg *seg)
-{
-	unsigned int doublings = seg->attempt < BACKOFF_DOUBLINGS ? seg->attempt : BACKOFF_DOUBLINGS;
-	uint32_t random = seg->random;
-
-	random ^= random << 13, random ^= random >> 17, random ^= random << 5; /* Marsaglia, 2003 */
-	seg->random = random;
-	for (uint32_t n = random % (BACKOFF_FIRST << doublings); n; n--)
-		__builtin_ia32_pause();
-	if (seg->attempt >= YIELD_ATTEMPTS) {
-		seg->calls++;
-		sched_yield();
-	}
-}
-
 /* AddressSanitizer's runtime, if the program has it: the frames that we leave are not popped one by one. */
 extern void __asan_handle_no_return(void) __attribute__((__weak__));
 
-static void forget_frames(void)
+void stm_forget_frames(void)
 {
 	if (__asan_handle_no_return)
 		__asan_handle_no_return();
 }
 
-void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
+/* From the beginning, after an attempt that was undone. */
+static void __attribute__((__noreturn__)) run_again(struct stm_seg *seg, const struct stm_site *site)
+{
+	stm_forget_frames();
+	start(seg, site);
+	if (stm_recording(seg) && seg->recorder->watch.state)
+		stm_watch_begin(seg);
+	if (unlikely(seg->attempt >= seg->attempts_limit) && (stm_turn_has_come(seg) || STM_MUTATED(TURN_PENDING)))
+		stm_tx_right_of_way(seg);
+	stm__resume(seg, 1);
+}
+
+/* The program's frames are left by a jump. */
+static void __attribute__((__noreturn__)) restart(struct stm_seg *seg, enum stm_abort_reason reason)
 {
 	const struct stm_site *site = stm_site_of(seg);
+	struct stm_rule rule = stm_rule_for(site);
+	const struct stm_seg *committer = NULL;
+	uint64_t since;
 
+	if (unlikely(rule.wait_for_committer) && reason <= STM_ABORT_INEVITABLE)
+		committer = stm_find_committer(seg);
 	stm_tx_abandon(seg, reason);
 	seg->attempt++;
+	seg->attempts_limit = rule.attempts;
 	seg->attention |= STM_ATTEND_RETRY;
-	back_off(seg);
-	forget_frames();
-	start(seg, site);
-	if (unlikely(seg->attempt >= stm_global.attempts_limit))
-		get_right_of_way(seg);
-	stm__resume(seg, 1);
+	since = stm_record_start(seg);
+	stm_back_off(seg, &rule, committer);
+	if (stm_recording(seg))
+		stm_record(seg->recorder, STM_EVENT_WAIT, since, seg->recorder->site, STM_WAIT_BACK_OFF);
+	run_again(seg, site);
+}
+
+/* Not a failed attempt: it came to its end, which is that there is nothing to do yet. So it gets no right of way. */
+static void __attribute__((__noreturn__)) sleep_and_restart(struct stm_seg *seg, const struct timespec *deadline)
+{
+	const struct stm_site *site = stm_site_of(seg);
+	uint64_t since;
+
+	stm_tx_abandon(seg, STM_ABORT_RETRY);
+	seg->attempt = 0;
+	since = stm_record_start(seg);
+	stm_wait(seg, deadline, site);
+	if (stm_recording(seg))
+		stm_record(seg->recorder, STM_EVENT_WAIT, since, seg->recorder->site, STM_WAIT_RETRY);
+	run_again(seg, site);
+}
+
+/*
+ * Before a jump out of the middle of the program's code. Frames of C++ have destructors: there this throws, and
+ * @jump(@arg) is called from where the transaction's function was called.
+ */
+static void unwind(struct stm_seg *seg, void (*jump)(uint64_t arg), uint64_t arg, int code)
+{
+	stm_unwind_fn *fn = stm_unwind_of(seg);
+
+	if (fn)
+		fn(jump, arg, code);
+}
+
+void stm__unwind(stm_unwind_fn *fn)
+{
+	stm_tx_self("stm__unwind")->unwind = fn;
+}
+
+static void jump_to_begin(uint64_t reason)
+{
+	restart(stm__self, (enum stm_abort_reason)reason);
+}
+
+void stm_tx_restart(struct stm_seg *seg, enum stm_abort_reason reason)
+{
+	unwind(seg, jump_to_begin, reason, 0);
+	restart(seg, reason);
+}
+
+/* @deadline may be in a frame that is gone by then. */
+#define NO_DEADLINE UINT64_MAX
+#define SECOND_NS 1000000000u
+
+static void jump_to_wait(uint64_t deadline_ns)
+{
+	struct timespec deadline = { (time_t)(deadline_ns / SECOND_NS), (long)(deadline_ns % SECOND_NS) };
+
+	sleep_and_restart(stm__self, deadline_ns == NO_DEADLINE ? NULL : &deadline);
+}
+
+void stm_tx_wait(struct stm_seg *seg, const struct timespec *deadline)
+{
+	uint64_t ns = NO_DEADLINE;
+
+	/* One that lies centuries ahead is none. It is not negative: it would have passed. */
+	if (deadline && (uint64_t)deadline->tv_sec < NO_DEADLINE / SECOND_NS)
+		ns = (uint64_t)deadline->tv_sec * SECOND_NS + (uint64_t)deadline->tv_nsec;
+	unwind(seg, jump_to_wait, ns, 0);
+	sleep_and_restart(seg, deadline);
 }
 
 /* ---- commit ---- */
@@ -212,16 +325,28 @@ static __attribute__((__noinline__)) void attend(struct stm_seg *seg)
 {
 	uint32_t attention = seg->attention;
 
+	if (likely(attention == STM_ATTEND_EVENTS)) {
+		stm_record_commit(seg);
+		seg->attention = 0;
+		leave_running(seg);
+		return;
+	}
 	if (attention & STM_ATTEND_PENDING && seg->inevitable)
 		stm_empty_pending(seg); /* it wrote nothing */
 	if (attention & STM_ATTEND_BLOCKS)
 		stm_blocks_committed(seg);
 	if (attention & STM_ATTEND_FOLD)
 		stm_fold_try(seg);
+	if (attention & STM_ATTEND_EVENTS)
+		stm_record_commit(seg);
+	if (attention & STM_ATTEND_NAMES)
+		stm_names_committed(seg);
 	if (attention & STM_ATTEND_RETRY)
 		seg->attempt = 0;
 	if (attention & STM_ATTEND_STRICT)
 		stm_strict_end(seg);
+	if (attention & STM_ATTEND_SAVEPOINTS)
+		stm_savepoints_end(seg);
 	seg->attention = 0;
 	leave_running(seg);
 	if (attention & STM_ATTEND_ACTIONS) {
@@ -237,14 +362,16 @@ static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 			seg->attention -= STM_ATTEND_NESTED;
 			return;
 		}
-		if (seg->attention & STM_ATTEND_STRICT)
-			stm_strict_check(seg);
+		if (seg->attention & STM_ATTEND_STRICT && !stm_strict_check(seg))
+			restart(seg, STM_ABORT_RESTART);
 		if (seg->attention & STM_ATTEND_TRACKED)
 			stm_track_commit(seg);
+		if (seg->attention & STM_ATTEND_NAMES && seg->runs)
+			stm_names_written(seg);
 	}
 	if (seg->runs) {
 		if (unlikely(!stm_publish(seg)))
-			stm_tx_restart(seg, STM_ABORT_CONFLICT);
+			restart(seg, STM_ABORT_CONFLICT);
 		seg->commits++;
 	}
 	if (unlikely(seg->attention))
@@ -302,6 +429,21 @@ struct stm_seg *stm_tx_if_any(const char *call)
 	return NULL;
 }
 
+static void __attribute__((__noreturn__)) jump_out(uint64_t code)
+{
+	struct stm_seg *seg = stm__self;
+
+	cancel(seg, (int)code);
+	stm_forget_frames();
+	stm__resume(seg, 0);
+}
+
+void stm_tx_leave(struct stm_seg *seg, int code)
+{
+	unwind(seg, jump_out, (unsigned int)code, code);
+	jump_out((unsigned int)code);
+}
+
 int stm_cancel(int code)
 {
 	struct stm_seg *seg = stm_tx_if_any("stm_cancel");
@@ -310,9 +452,9 @@ int stm_cancel(int code)
 		return -EPERM;
 	if (!code)
 		return -EINVAL;
-	cancel(seg, code);
-	forget_frames();
-	stm__resume(seg, 0);
+	if (unlikely(seg->turn))
+		stm_turn_wait(seg); /* or it may cancel for what was never so */
+	stm_tx_leave(seg, code);
 }
 
 int stm_restart(void)
@@ -358,14 +500,19 @@ bool stm_in_transaction(void)
 int stm_become_inevitable(const char *why)
 {
 	struct stm_seg *seg = stm_tx_if_any("stm_become_inevitable");
+	uint64_t since;
 
-	(void)why; /* for the event log */
 	if (!seg)
 		return -EPERM;
-	if (seg->attention & STM_ATTEND_STRICT)
-		stm_strict_check(seg);
+	if (unlikely(seg->turn))
+		stm_turn_wait(seg);
+	since = stm_record_start(seg);
+	if (seg->attention & STM_ATTEND_STRICT && !stm_strict_check(seg))
+		stm_tx_restart(seg, STM_ABORT_RESTART);
 	if (!(seg->attention & STM_ATTEND_PENDING) && !stm_take_pending(seg))
 		stm_tx_restart(seg, STM_ABORT_INEVITABLE);
+	if (stm_recording(seg) && seg->inevitable != STM_INEVITABLE)
+		stm_record_inevitable(seg, why ? why : "", since);
 	seg->inevitable = STM_INEVITABLE;
 	return 0;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * engine.c - the choice: the program's, else the user's, else the best.
+ * engine.c - the choice: the program's, else the user's, else the profile's, else the best.
  *
  * A program that names an engine in its options gets that or an error: it may depend on what the engine can do. Who
- * names one in UFFDSTM_ENGINE tries something out: where the kernel lacks it, a line says so and the best runs.
+ * names one in UFFDSTM_ENGINE tries something out, and a profile may be of another kernel: where this one lacks it, a
+ * line says so and the best runs.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -97,10 +98,9 @@ static void list_refused(char *text, size_t size)
 static void tell(void)
 {
 	struct stm_engine_facts facts = stm_engine_facts();
-	const char *verbose = getenv("UFFDSTM_VERBOSE");
 	char refused[200];
 
-	if (!verbose || !*verbose || !strcmp(verbose, "0"))
+	if (!stm_is_verbose())
 		return;
 	list_refused(refused, sizeof(refused));
 	stm_complain("engine %s: %s; opened by %s%s; page faults inside system calls are %s", facts.name, facts.why,
@@ -119,20 +119,28 @@ struct stm_engine_facts stm_engine_facts(void)
 
 /* ---- up and down ---- */
 
-int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *resolve)
+int stm_engine_open(const char *asked, const char *profile, const char *needed, stm_fault_resolver *resolve)
 {
-	const char *wish = asked ? NULL : getenv("UFFDSTM_ENGINE");
+	const char *wish = asked ? NULL : secure_getenv("UFFDSTM_ENGINE");
+	bool profiled = false;
 	const struct stm_engine *engine = engines[0];
 	int error;
 
 	why = "the default";
 	if (wish && !*wish)
 		wish = NULL;
+	if (!asked && !wish) {
+		wish = profile;
+		profiled = profile;
+	}
 	if (asked || wish) {
-		engine = asked ? find_engine(asked, "options.engine") : find_engine(wish, "UFFDSTM_ENGINE");
+		engine = asked ? find_engine(asked, "options.engine") :
+				 find_engine(wish, profiled ? "profile" : "UFFDSTM_ENGINE");
 		if (!engine)
 			return -EINVAL;
-		why = asked ? "asked for by options.engine" : "asked for by UFFDSTM_ENGINE";
+		why = asked    ? "asked for by options.engine" :
+		      profiled ? "as the profile says" :
+				 "asked for by UFFDSTM_ENGINE";
 	}
 	if (needed) {
 		if (engine != engines[0])
@@ -143,7 +151,8 @@ int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *r
 	error = start(engine, resolve);
 	if (error == -EOPNOTSUPP && wish && engine != engines[0]) {
 		engine = engines[0];
-		why = "the default, since what UFFDSTM_ENGINE asks for cannot be had";
+		why = profiled ? "the default, since what the profile says cannot be had" :
+				 "the default, since what UFFDSTM_ENGINE asks for cannot be had";
 		error = start(engine, resolve);
 	}
 	if (error)

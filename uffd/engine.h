@@ -43,10 +43,11 @@ extern const struct stm_engine *stm_engine;
 
 /*
  * Choose one and start it: sigbus if @needed, a constant text, tells who needs that; else @asked, or what
- * UFFDSTM_ENGINE names, or the best. Says on stderr why it cannot, and on request (UFFDSTM_VERBOSE) what runs.
- * 0 or -errno: -EINVAL no such engine, -EOPNOTSUPP kernel or rights are not enough for it.
+ * UFFDSTM_ENGINE names, or @profile, or the best; @asked and @profile may be NULL. Says on stderr why it cannot, and on
+ * request (UFFDSTM_VERBOSE) what runs. 0 or -errno: -EINVAL no such engine, -EOPNOTSUPP kernel or rights are not enough
+ * for it.
  */
-int stm_engine_open(const char *asked, const char *needed, stm_fault_resolver *resolve);
+int stm_engine_open(const char *asked, const char *profile, const char *needed, stm_fault_resolver *resolve);
 void stm_engine_close(void);
 
 /* Constant texts: what runs, why, and how userfaultfd was opened. */

@@ -154,6 +154,13 @@ bool stm_fault_installed(void)
 	return is_ours(SIGBUS);
 }
 
+bool stm_fault_is_seen(void)
+{
+	sigset_t blocked;
+
+	return is_ours(SIGSEGV) && !pthread_sigmask(SIG_BLOCK, NULL, &blocked) && !sigismember(&blocked, SIGSEGV);
+}
+
 /* Of the form "151 0x3 ...", or "-1 0x7ffd..." where the thread left user code by a fault. */
 int stm_fault_system_call(const struct stm_fault *fault)
 {

@@ -37,6 +37,9 @@ int stm_fault_system_call(const struct stm_fault *fault);
 /* Is the handler of SIGBUS still the library's? */
 bool stm_fault_installed(void);
 
+/* Would the calling thread's access to a page without rights be told? Not if it blocks SIGSEGV, or that is not ours any more. */
+bool stm_fault_is_seen(void);
+
 /* Let the calling thread receive SIGBUS. */
 void stm_fault_unblock(void);
 

@@ -60,3 +60,10 @@ const char *stm_errno_name(int error)
 
 	return name ? name : "unknown error";
 }
+
+bool stm_is_verbose(void)
+{
+	const char *verbose = secure_getenv("UFFDSTM_VERBOSE");
+
+	return verbose && *verbose && strcmp(verbose, "0");
+}

@@ -12,7 +12,8 @@
  *   4. Such a new message may be about to be queued just as the page is made, and be read when the owner is on its way
  *      already. It is for the same page and the same kind of access as the last one, or for a page that
  *      the state says is there. A message like that is answered by UFFDIO_WAKE alone; if it was no mistake
- *      it comes again at once, and is believed then, since nothing was made in between.
+ *      it comes again at once, and is believed then, since nothing was made in between. That must be a message that was
+ *      read after the wake-up: signals can make the owner send several while one read(2) takes them all.
  *
  * Order: the kernel queues and hands out messages under one lock, and wakes under it. So the handler sees what
  * the owner did before its fault, and the owner what the handler did before it made the page.
@@ -76,19 +77,19 @@ static bool is_same(const struct stm_view_fault *a, const struct stm_view_fault 
 	return a->page == b->page && a->thread == b->thread && a->write == b->write;
 }
 
-/* See 4. above. */
-static bool is_doubtful(const struct stm_view *view, const struct stm_view_fault *fault)
+/* See 4. above. @first: of those read at once, so that it was read after all that was done before. */
+static bool is_doubtful(const struct stm_view *view, const struct stm_view_fault *fault, bool first)
 {
 	uint8_t state = view->state[fault->page];
 
 	if (STM_MUTATED(DOUBT_NOTHING))
 		return false;
 	if (is_same(fault, &view->doubt))
-		return !view->doubt_woken;
+		return !(view->doubt_woken && first);
 	return state == STM_PAGE_PRIVATE || (state == STM_PAGE_SHARED && !fault->write);
 }
 
-static void resolve(struct stm_view *view, const struct uffd_msg *message)
+static void resolve(struct stm_view *view, const struct uffd_msg *message, bool first)
 {
 	struct stm_fault fault = {
 		.address = message->arg.pagefault.address,
@@ -105,7 +106,7 @@ static void resolve(struct stm_view *view, const struct uffd_msg *message)
 
 	if (!fault.thread)
 		return;
-	if (is_doubtful(view, &what)) {
+	if (is_doubtful(view, &what, first)) {
 		view->doubt = what;
 		view->doubt_woken = true;
 		if (!STM_MUTATED(NO_WAKE))
@@ -131,7 +132,7 @@ static void read_messages(struct stm_view *view)
 
 	for (size_t i = 0; i < n; i++)
 		if (messages[i].event == UFFD_EVENT_PAGEFAULT)
-			resolve(view, &messages[i]);
+			resolve(view, &messages[i], i == 0);
 }
 
 static void *handle(void *arg)

@@ -81,7 +81,7 @@ extern "C" {
 
 /*
  * Options of stm_init(). @size comes first and tells which fields the caller knows;
- * 0 in a field asks for the default.
+ * 0 in a field asks for the default: uffdstm.conf(5)'s, where there is one for the machine.
  */
 struct stm_options {
 	size_t size;            /* sizeof(struct stm_options) */
@@ -95,11 +95,21 @@ struct stm_options {
 	/* Pages that a thread no longer uses are taken out of its segment, and its memory: */
 	uint64_t trim_age;      /* after so many milliseconds, up to a day, or STM_TRIM_NEVER; default 3,000 */
 	uint64_t trim_share;    /* percent of a CPU that it may use for this: 1 .. 100; default 1 */
-	uint64_t trim_pages;    /* sooner, while it has more pages of its own than this; default no limit */
+	uint64_t trim_pages;    /* sooner, and with 25 percent, while it has more pages of its own than this; default no limit */
+	/* The event log (uffdstm-events(7)): */
+	const char *event_log;  /* a file, "%p" is the process's number; default UFFDSTM_LOG, else none */
+	uint64_t event_sample;  /* one in so many commits is logged, 1 to 1,000,000; default UFFDSTM_LOG_SAMPLE, else 1: all */
+	uint64_t event_readers; /* 1: and which code read what a conflict was about; default UFFDSTM_LOG_READERS, else 0 */
+	uint64_t event_buffer;  /* bytes for a thread's records, 16 KiB to 256 MiB; default UFFDSTM_LOG_BUFFER, else 1 MiB */
+	/* After a failed attempt, for transactions that have no policy of their own: see stm_policy(). */
+	uint64_t backoff_first; /* ns, up to a second, or STM_POLICY_NONE; default 2,560 */
+	uint64_t backoff_max;   /* ns, up to a second; default 327,680 */
+	uint64_t wait_for_committer; /* ns, up to a second, or STM_POLICY_NONE; default STM_POLICY_NONE */
+	uint64_t stats_unnamed; /* 1: stm_stats_by_name() has those without a name, too; default UFFDSTM_STATS, else 0 */
 };
 
 #define STM_TRIM_NEVER UINT64_MAX
-#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define STM_OPTIONS_INIT { sizeof(struct stm_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /*
  * stm_init - make the heap. Once per process, before anything else; @options may be NULL.
@@ -154,18 +164,27 @@ int stm_sigaction(int signum, const struct sigaction *act, struct sigaction *old
 
 /* ---- transactions ---- */
 
-/* Where a transaction begins: for reports. */
+/*
+ * Of C++ (uffdstm.hpp): leave the frames of the running code, then call @jump(@arg). Where C code is left by a jump,
+ * C++ code is left by an exception. @code: what the transaction is cancelled with, else 0.
+ */
+typedef void stm_unwind_fn(void (*jump)(uint64_t arg), uint64_t arg, int code);
+
+/* Where a transaction begins, and what it is called: for reports. */
 struct stm_site {
 	const char *file;
 	const char *function;
 	unsigned int line;
+	const char *name;               /* NULL: it has none */
+	stm_unwind_fn *unwind;          /* of the transaction's code, or an stm_or_else()'s; NULL: it is C */
 };
 
-#define STM__SITE()                                                                     \
+#define STM__SITE_NAMED(name)                                                           \
 	(__extension__({                                                                \
-		static const struct stm_site stm__site = { __FILE__, __func__, __LINE__ }; \
+		static const struct stm_site stm__site = { __FILE__, __func__, __LINE__, (name), 0 }; \
 		&stm__site;                                                             \
 	}))
+#define STM__SITE() STM__SITE_NAMED(NULL)
 
 /*
  * What a transaction runs. 0 commits. Anything else is a code of the caller's own: the
@@ -184,6 +203,15 @@ typedef int stm_fn(void *arg);
 int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg);
 #define stm_atomic(fn, arg) stm__atomic(STM__SITE(), (fn), (arg))
 
+/*
+ * stm_atomic_named - the same, for a transaction that has a name: a constant string. Several may have the same.
+ *
+ * It is counted under that name, see stm_stats_by_name(), which costs it some 10 ns. Inside a transaction the
+ * outermost one's name counts.
+ */
+const struct stm_site *stm__named(const struct stm_site *site);
+#define stm_atomic_named(fn, arg, name) stm__atomic(stm__named(STM__SITE_NAMED(name)), (fn), (arg))
+
 #ifndef __cplusplus
 /*
  * STM_ATOMIC { ... } - run the block as one transaction.
@@ -196,7 +224,16 @@ int stm__atomic(const struct stm_site *site, stm_fn *fn, void *arg);
 	for (int stm__run __attribute__((__cleanup__(stm__left))) =                     \
 		     stm__begin(STM__SITE());                                           \
 	     stm__run; stm__run = stm__end())
+
+/* STM_ATOMIC_NAMED("transfer") { ... } - the same, for a transaction that has a name: see stm_atomic_named(). */
+#define STM_ATOMIC_NAMED(name)                                                          \
+	for (int stm__run __attribute__((__cleanup__(stm__left))) =                     \
+		     stm__begin(stm__named(STM__SITE_NAMED(name)));                     \
+	     stm__run; stm__run = stm__end())
 #endif
+
+/* From here on the code of the running transaction, which C code began, is C++; NULL: that has ended. */
+void stm__unwind(stm_unwind_fn *unwind);
 
 int stm__begin(const struct stm_site *site) __attribute__((__returns_twice__));
 void stm__leave(void);
@@ -251,6 +288,88 @@ int stm_cancel(int code);
 int stm_restart(void);
 
 /*
+ * stm_retry - undo the transaction, sleep until a commit of another thread touches something that it read, and run
+ * it again from its beginning.
+ *
+ *	STM_ATOMIC {
+ *		if (!STM_GET(queue->first))
+ *			stm_retry();
+ *		...
+ *	}
+ *
+ * A transaction that has read nothing could not be woken: it stops the process with one line, soon after. Asleep, the
+ * thread is in no transaction, uses no CPU and holds nothing back. It may also run again for nothing.
+ *
+ * stm_retry_until does so until @deadline of CLOCK_MONOTONIC; when that passes the transaction runs again, too, and the
+ * call then returns -ETIMEDOUT, in a transaction that goes on: to give up with a code, return it or call stm_cancel().
+ * Does not return, except: -EPERM not in a transaction, or it is inevitable. stm_retry_until: -ETIMEDOUT, nothing is
+ * undone; -EINVAL @deadline is NULL or no time.
+ */
+struct timespec;
+int stm_retry(void);
+int stm_retry_until(const struct timespec *deadline);
+
+/*
+ * stm_savepoint - a place in this transaction to go back to. Its number: 1 for the first, 2 for one taken after it, ...
+ *
+ * stm_rollback undoes all since savepoint @savepoint, which stays: what was written to the heap, allocated and freed, hooks,
+ * stm_save(), stm_malloc(), stm_mfree(), tasks added to a queue. Later ones are gone. Abort hooks registered since run in the
+ * transaction then. It is no jump: local variables and all else are the caller's. What was read still counts as read.
+ * stm_release forgets the savepoint and later ones: what was done since belongs to what is around it.
+ *
+ * Also in an inevitable transaction; output stays done. stm_savepoint may restart the transaction.
+ * The number, or 0; -EPERM: not in a transaction. -EINVAL: there is no such savepoint. -ENOMEM.
+ */
+int stm_savepoint(void);
+int stm_rollback(int savepoint);
+int stm_release(int savepoint);
+
+/*
+ * stm_atomic_nested - run @fn(@arg) as a part of this transaction that may be undone alone (closed nesting).
+ *
+ * A code that @fn returns, if it is not 0, undoes what @fn did, and nothing else; it is returned. Outside a transaction
+ * it is stm_atomic(). stm_cancel(), stm_restart() and stm_retry() are for the whole transaction, as ever.
+ * 0 or the code of @fn; -ENOMEM: @fn was not run.
+ */
+int stm__atomic_nested(const struct stm_site *site, stm_fn *fn, void *arg);
+#define stm_atomic_nested(fn, arg) stm__atomic_nested(STM__SITE(), (fn), (arg))
+
+/*
+ * stm_or_else - run @f(@farg); if that calls stm_retry(), undo what it did and run @g(@garg) instead. If that retries, too,
+ * the transaction waits for anything that either has read: until the earliest deadline, if there were any.
+ *
+ * Both run nested, as by stm_atomic_nested(); @g may be another stm_or_else(). Outside a transaction it is one of its own.
+ * 0 or the code of the one that came to its end; -ENOMEM: none was run.
+ */
+int stm__or_else(const struct stm_site *site, stm_fn *f, void *farg, stm_fn *g, void *garg);
+#define stm_or_else(f, farg, g, garg) stm__or_else(STM__SITE(), (f), (farg), (g), (garg))
+
+/*
+ * What a transaction does after a failed attempt. @size comes first and tells which fields the caller knows; 0 in a
+ * field: as for transactions that have no policy.
+ */
+struct stm_policy {
+	size_t size;            /* sizeof(struct stm_policy) */
+	unsigned int attempts;  /* failed attempts after which it gets right of way: 1 .. 1,000 */
+	uint64_t backoff_first; /* ns, up to a second: the bound of a random wait, which doubles; STM_POLICY_NONE: no wait */
+	uint64_t backoff_max;   /* ns, up to a second, and not less than @backoff_first: where that ends */
+	uint64_t wait_for_committer; /* ns, up to a second: see below; STM_POLICY_NONE: do not */
+};
+
+#define STM_POLICY_NONE UINT64_MAX
+#define STM_POLICY_INIT { sizeof(struct stm_policy), 0, 0, 0, 0 }
+
+/*
+ * stm_policy - from now on transactions called @name do as @policy says after a failed attempt; @name NULL: those that
+ * have no policy of their own, or no name; @policy NULL: as stm_init() was told, again. The name is copied.
+ *
+ * With @wait_for_committer a transaction that lost to a commit does not back off, but waits until the transaction that
+ * the committing thread runs by now has ended, so long at most.
+ * Any thread, any time. 0; -ENXIO: not initialised. -EINVAL: a field is out of its range. -ENOMEM.
+ */
+int stm_policy(const char *name, const struct stm_policy *policy);
+
+/*
  * stm_validate - restart now if a commit of another thread has doomed this transaction.
  *
  * Reads are always consistent: this only saves time in long transactions.
@@ -291,46 +410,6 @@ int stm_save(void *p, size_t len);
 void *stm_malloc(size_t size);
 void stm_mfree(void *p);
 
-/* ---- queue of transactions ---- */
-
-struct stm_queue;
-
-struct stm_queue_options {
-	size_t size;            /* sizeof(struct stm_queue_options) */
-	bool pin;               /* pin worker i to the i-th CPU that the process may use, round and round */
-};
-
-struct stm_queue_counts {
-	uint64_t executed;      /* tasks that committed */
-	uint64_t restarts;      /* attempts of tasks that were undone and run again */
-};
-
-/* stm_queue_new - an empty queue; @options may be NULL. NULL with errno ENXIO, EINVAL, ENOMEM. */
-struct stm_queue *stm_queue_new(const struct stm_queue_options *options);
-
-/*
- * stm_queue_add - have stm_queue_run() run @fn(@arg) as one transaction.
- *
- * In a transaction the task appears when it commits, and vanishes if it aborts. Any thread, any time.
- * 0; -EINVAL: @q or @fn is NULL. -ENOMEM.
- */
-int stm_queue_add(struct stm_queue *q, stm_fn *fn, void *arg);
-
-/*
- * stm_queue_run - run all tasks, and those that they add, in @threads worker threads of its own.
- *
- * Returns when nothing is left, or when a task failed: 0, or that task's code. The tasks that did
- * not run stay in the queue. Also -EINVAL: no queue or no thread. -ENXIO. -EBUSY: in a
- * transaction, or the queue runs already. -EAGAIN: fewer segments or threads than @threads can be had.
- */
-int stm_queue_run(struct stm_queue *q, unsigned int threads);
-
-/* stm_queue_counts - totals since stm_queue_new(); exact while it does not run. 0 or -EINVAL. */
-int stm_queue_counts(const struct stm_queue *q, struct stm_queue_counts *counts);
-
-/* stm_queue_free - drop the queue with all tasks in it. 0; -EBUSY: it runs, or in a transaction. NULL is fine. */
-int stm_queue_free(struct stm_queue *q);
-
 /* ---- what happened ---- */
 
 enum stm_abort_reason {
@@ -340,6 +419,7 @@ enum stm_abort_reason {
 	STM_ABORT_RESTART,      /* stm_restart() */
 	STM_ABORT_CANCEL,       /* stm_cancel(), or a function's code */
 	STM_ABORT_EXIT,         /* the thread exited inside it */
+	STM_ABORT_RETRY,        /* stm_retry(): it waited */
 	STM_ABORT_REASONS
 };
 
@@ -388,6 +468,45 @@ struct stm_stats {
  * 0; -ENXIO: not initialised. -EINVAL: @stats is NULL or @size is 0.
  */
 int stm_stats(struct stm_stats *stats, size_t size);
+
+/* What transactions of one name did, or those without one that begin at the same place. Sets are counted in granules. */
+struct stm_name_stats {
+	const char *name;               /* NULL: none. Valid until stm_fini(), as all here */
+	const struct stm_site *site;    /* where it begins; one such place, if there are several */
+	stm_fn *task;                   /* of a queue: its function, which stands for the place; else NULL */
+	uint64_t commits;               /* that wrote */
+	uint64_t commits_read_only;
+	uint64_t aborts[STM_ABORT_REASONS];
+	uint64_t attempts_most;         /* of one transaction */
+	double write_set_mean;          /* of the commits that wrote: exact */
+	uint64_t write_set_most;
+	double read_set_mean;           /* read or written, by the commits that were looked at */
+	uint64_t read_set_most;
+	uint64_t read_set_samples;      /* how many that were */
+	uint64_t lost_ns;               /* in attempts that were undone and run again */
+	uint64_t waited_ns;             /* between such an attempt and the next */
+};
+
+/*
+ * stm_stats_by_name - what transactions did, by name: up to @n elements of @stats, of @size bytes each, which is
+ * sizeof(struct stm_name_stats). Those come first that lost most time.
+ *
+ * Named transactions are in it, and with stats_unnamed of struct stm_options, or UFFDSTM_STATS=1, all others, by place.
+ * Any thread, attached or not; figures of running threads are a moment old.
+ * How many there are, which may be more than @n; -ENXIO: not initialised. -EINVAL: @stats is NULL and @n is not 0, or
+ * @size is 0. -ENOMEM.
+ */
+int stm_stats_by_name(struct stm_name_stats *stats, size_t n, size_t size);
+
+#ifndef __cplusplus
+/*
+ * stm_label - call @len bytes at @p @name in reports of the event log, until they are freed, or called something else;
+ * NULL: no more. The name is copied. Not undone with a transaction. Costs nothing without an event log.
+ *
+ * Any thread, any time. 0; -ENXIO: not initialised. -EINVAL: not in the heap. -ENOMEM.
+ */
+int stm_label(const volatile void STM *p, size_t len, const char *name);
+#endif
 
 /* stm_abort_name, stm_fault_name - a short constant name, or NULL past the last. */
 const char *stm_abort_name(unsigned int reason);
@@ -466,5 +585,7 @@ ssize_t stm_pwrite(int fd, const volatile void STM *p, size_t len, off_t offset)
 #ifdef __cplusplus
 }
 #endif
+
+#include <uffdstm/queue.h>
 
 #endif

@@ -4,7 +4,8 @@
  *
  * Read: store the transaction's version into the read marker of each granule.
  * Write: compare the version with the write markers; unless all are equal, call
- * the slow path, which makes the page private, saves the old bytes and marks.
+ * the slow path, which makes the page private, saves the old bytes and marks. The hot
+ * page says which: a thread of which the event log wants to know what code writes has its own.
  * Neither holds a lock, a fence or an atomic operation: markers belong to the thread.
  */
 #ifndef UFFDSTM_BARRIER_H
@@ -15,7 +16,6 @@
 /* Out of line, in the library. All take the address of any byte, and a length in bytes. */
 void stm__read_range(uintptr_t a, size_t len);
 void stm__write_range(uintptr_t a, size_t len);
-void stm__write_slow(uintptr_t a, size_t len);
 void stm__check_read(uintptr_t a, size_t len);
 void stm__check_write(uintptr_t a, size_t len);
 
@@ -69,20 +69,20 @@ STM__ALWAYS_INLINE void stm__write(uintptr_t a, size_t len, size_t align)
 	const uintptr_t m = STM__MARKER(a);
 	_Bool logged;
 
-	if (!__builtin_constant_p(len))
-		logged = 0;
-	else if (len <= STM_GRANULE && (len <= align || align >= STM_GRANULE))
+	if (!__builtin_constant_p(len) || len > (align >= STM_GRANULE ? 64 : 17)) {
+		stm__write_range(a, len);
+		return;
+	}
+	if (len <= STM_GRANULE && (len <= align || align >= STM_GRANULE))
 		logged = !STM__NOT1(m);
 	else if (align >= STM_GRANULE && len <= 32)
 		logged = !STM__NOT2(m);
-	else if (align >= STM_GRANULE && len <= 64)
+	else if (align >= STM_GRANULE)
 		logged = !STM__NOT2(m) && !(len > 48 ? STM__NOT2(m + 8) : STM__NOT1(m + 8));
-	else if (len <= 17)
-		logged = !STM__NOT1(m) && !STM__NOT1(STM__MARKER(a + len - 1));
 	else
-		logged = 0;
+		logged = !STM__NOT1(m) && !STM__NOT1(STM__MARKER(a + len - 1));
 	if (__builtin_expect(!logged, 0))
-		stm__write_slow(a, len);
+		STM_HOT_FIELD(write)(a, len);
 }
 
 #define STM__ALIGN(p) __alignof__(__typeof__(*(p)))
