@@ -64,12 +64,12 @@ static int run(bool json)
 			usable = weight > usable ? weight : usable;
 		}
 	if (json) {
-		error = report_json(results, n, usable);
+		error = check_json(results, n, usable);
 		if (error)
 			complain(error, NULL, "the report");
 	} else {
 		error = 0;
-		report_text(results, n, usable);
+		check_text(results, n, usable);
 	}
 	free(results);
 	return error ? STATUS_TROUBLE : (int)usable;

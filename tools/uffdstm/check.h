@@ -98,8 +98,8 @@ enum usable { USABLE, USABLE_WITH_LIMITS, NOT_USABLE };
 
 enum usable weigh(const struct probe *probe, const struct finding *finding);
 
-void report_text(const struct result *results, size_t n, enum usable usable);
+void check_text(const struct result *results, size_t n, enum usable usable);
 /* 0 or -errno */
-int report_json(const struct result *results, size_t n, enum usable usable);
+int check_json(const struct result *results, size_t n, enum usable usable);
 
 #endif

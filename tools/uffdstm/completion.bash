@@ -16,7 +16,7 @@ _uffdstm()
 		previous=${COMP_WORDS[COMP_CWORD - 2]}
 	fi
 	case $previous in
-	--grant | --revoke)
+	--grant | --revoke | --output | -o)
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		return
 		;;
@@ -33,6 +33,15 @@ _uffdstm()
 		return
 		;;
 	esac
+	if [ "$command" = status ] && [ "${current#-}" = "$current" ]; then
+		words=$(find /proc/[0-9]*/fd -lname '/memfd:uffdstm-status *' 2>/dev/null | sed 's,^/proc/\([0-9]*\)/.*,\1,')
+		mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+		return
+	fi
+	if [ "$command" = report ] && [ "${current#-}" = "$current" ]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$current")
+		return
+	fi
 	if [ -z "$command" ]; then
 		words=$("$program" --help 2>/dev/null | sed -n 's/^  \([a-z]\{1,\}\)  .*/\1/p')
 		[ "${current#-}" = "$current" ] || words=

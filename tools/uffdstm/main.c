@@ -14,8 +14,11 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "check", cmd_check, "what of the library works here, and what to do about the rest" },
+	{ "status", cmd_status, "which processes use the library, and how it goes" },
 	{ "setup", cmd_setup, "let programs use userfaultfd here (as root)" },
+	{ "tune", cmd_tune, "measure this machine, and write a profile of it" },
 	{ "undo", cmd_undo, "put back what setup changed (as root)" },
+	{ "report", cmd_report, "where a program's transactions lost time, by its event log" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -23,7 +26,7 @@ static const struct command {
 static int help(void)
 {
 	printf("Usage: uffdstm COMMAND [OPTION]...\n"
-	       "Let programs that use libuffdstm work on this machine.\n"
+	       "Let programs that use libuffdstm work on this machine, and work well.\n"
 	       "\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		printf("  %-15s %s\n", commands[i].name, commands[i].help);

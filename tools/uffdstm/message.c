@@ -25,10 +25,11 @@ void start_output(void)
 		setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
 }
 
-static void flush_output(void)
+bool flush_output(void)
 {
 	if (fflush(stdout) && !output_error)
 		output_error = errno;
+	return !output_error;
 }
 
 int finish_output(int status)

@@ -9,6 +9,9 @@
 #define UFFDSTM_TOOL_H
 
 #include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
 
 /* Exit statuses that all subcommands share. */
 enum status {
@@ -19,8 +22,11 @@ enum status {
 
 /* Subcommands: argv[0] is "uffdstm NAME", which starts every line on standard error. Return the exit status. */
 int cmd_check(int argc, char **argv);
+int cmd_status(int argc, char **argv);
 int cmd_setup(int argc, char **argv);
 int cmd_undo(int argc, char **argv);
+int cmd_tune(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 
 /* "uffdstm check: ": set by main() before a subcommand runs. */
 extern const char *speaker;
@@ -42,11 +48,20 @@ int usage_error(const char *format, ...) PRINTF_LIKE(1, 2);
  */
 int bad_option(int c, char *const *argv, const struct option *names);
 
+#define COLUMNS 80
+
+/* How many columns @bytes of UTF-8 take. */
+size_t columns(const char *text, size_t bytes);
+
+/* @text in words from column @at on; lines that follow start at @indent. A word is never cut. */
+void wrap(FILE *out, const char *text, size_t at, size_t indent);
+
 /* "EPERM" for 1. */
 const char *errno_name(int error);
 
 /* At the start, and at the end: @status, or STATUS_TROUBLE with a line if standard output could not be written. */
 void start_output(void);
+bool flush_output(void); /* in between; false: it could not be written */
 int finish_output(int status);
 
 #endif
