@@ -10,13 +10,9 @@
 #ifndef BENCH_H
 #define BENCH_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <time.h>
+#include "common.h"
 
-enum structure { LIST, HASH, TREE, BANK };
+enum structure { LIST, HASH, TREE, BANK, ORDERED, MAP };
 
 struct workload {
 	const char *name;
@@ -26,7 +22,7 @@ struct workload {
 	unsigned int batch;     /* operations between two looks at the clock: some 20 us */
 };
 
-#define WORKLOADS 8
+#define WORKLOADS 10
 extern const struct workload workloads[WORKLOADS];
 
 /* What operations found and did, for the check after them. */
@@ -77,6 +73,16 @@ struct measurement {
 	void *arg;
 };
 
+/* What transactions did in a measurement, or several. */
+struct attempts {
+	uint64_t commits, aborts;
+};
+
+/* For measurement.at_start and at_end, with a struct attempts for @arg. */
+void attempts_start(void *arg);
+void attempts_end(void *arg);
+double attempts_lost(const struct attempts *attempts); /* the share of them that aborted */
+
 void copy_make(struct copy *copy, const struct impl *impl, const struct workload *w);
 /* ns per operation of all threads together */
 double measure(struct copy *copy, const struct measurement *m);
@@ -102,55 +108,12 @@ int reader_run(const struct settings *s);
 int pages_run(const struct settings *s);
 int tracked_run(const struct settings *s);
 int trim_run(const struct settings *s);
+int events_run(const struct settings *s);
+int sweep_run(const struct settings *s);
 
-__attribute__((__noreturn__, __format__(__printf__, 1, 2))) void die(const char *format, ...);
-void pin(unsigned int i);
 void library_start(size_t heap_size);
 void thread_attach(void);       /* as impl_stm's attach, but dies */
-double median(double *values, unsigned int n); /* sorts them */
 bool selected(const struct settings *s, const struct workload *w);
-
-static inline uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* xorshift64 (Marsaglia 2003, triple 13, 7, 17). */
-static inline uint64_t random_next(uint64_t *state)
-{
-	uint64_t x = *state;
-
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	return *state = x;
-}
-
-/*
- * 0 .. @range - 1 from the upper half of @random, by remainder: as in the prototypes whose figures the design
- * quotes and the bars come from. A multiplication would take some 1 ns less from every implementation's operation.
- */
-static inline unsigned int random_below(uint64_t random, unsigned int range)
-{
-	return (unsigned int)((random >> 32) % range);
-}
-
-static inline uint64_t random_seed(uint64_t seed)
-{
-	seed = (seed + 1) * 0x9e3779b97f4a7c15u;        /* the golden ratio: spreads small seeds */
-	return seed ^ seed >> 29;
-}
-
-/* A barrier for threads that have a CPU each: nobody sleeps, so all leave it at once. */
-struct gate {
-	_Atomic unsigned int arrived;
-	_Atomic unsigned int passed;
-	unsigned int threads;
-};
-
-void gate_wait(struct gate *gate);
+const struct workload *workload_named(const char *name);        /* dies if there is none */
 
 #endif

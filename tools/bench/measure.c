@@ -9,17 +9,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <uffdstm.h>
 
 #include "bench.h"
-
-#define GATE_SPINS 100000       /* then yield: somebody else may need this CPU to arrive */
 
 struct worker {
 	pthread_t thread;
@@ -29,7 +24,7 @@ struct worker {
 	uint64_t random;
 	uint64_t start, end;
 	uint64_t measured;
-};
+} __attribute__((__aligned__(128))); /* a thread's counts stay off the lines, and pairs of lines, of others */
 
 struct team {
 	struct copy *copy;
@@ -37,45 +32,6 @@ struct team {
 	struct gate gate;
 	struct worker *workers;
 };
-
-void die(const char *format, ...)
-{
-	va_list args;
-
-	fflush(stdout);
-	fprintf(stderr, "micro: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	exit(1);
-}
-
-/* Once per process: the CPUs that it may use are read before the first thread is pinned. */
-static cpu_set_t cpus_allowed;
-static pthread_once_t cpus_once = PTHREAD_ONCE_INIT;
-
-static void cpus_read(void)
-{
-	if (sched_getaffinity(0, sizeof(cpus_allowed), &cpus_allowed))
-		die("sched_getaffinity: %m");
-}
-
-void pin(unsigned int i)
-{
-	unsigned int n;
-	cpu_set_t one;
-	int cpu = 0;
-
-	pthread_once(&cpus_once, cpus_read);
-	n = i % (unsigned int)CPU_COUNT(&cpus_allowed);
-	while (!CPU_ISSET(cpu, &cpus_allowed) || n--)
-		cpu++;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	if (sched_setaffinity(0, sizeof(one), &one))
-		die("sched_setaffinity to CPU %d: %m", cpu);
-}
 
 void library_start(size_t heap_size)
 {
@@ -96,34 +52,32 @@ void thread_attach(void)
 		die("stm_thread_attach: %s", stm_strerror(ret));
 }
 
-static int compare(const void *a, const void *b)
+static void attempts_add(struct attempts *attempts, uint64_t sign)
 {
-	const double x = *(const double *)a, y = *(const double *)b;
+	struct stm_stats stats;
 
-	return (x > y) - (x < y);
-}
-
-double median(double *values, unsigned int n)
-{
-	qsort(values, n, sizeof(*values), compare);
-	return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-void gate_wait(struct gate *gate)
-{
-	const unsigned int passed = atomic_load(&gate->passed);
-
-	if (atomic_fetch_add(&gate->arrived, 1) + 1 == gate->threads) {
-		atomic_store(&gate->arrived, 0);
-		atomic_store(&gate->passed, passed + 1);
+	if (stm_stats(&stats, sizeof(stats)))
 		return;
-	}
-	for (unsigned int i = 0; atomic_load(&gate->passed) == passed; i++) {
-		if (i > GATE_SPINS)
-			sched_yield();
-		else
-			__builtin_ia32_pause();
-	}
+	attempts->commits += (stats.commits + stats.commits_read_only) * sign;
+	for (int i = 0; i < STM_ABORT_REASONS; i++)
+		attempts->aborts += stats.aborts[i] * sign;
+}
+
+void attempts_start(void *arg)
+{
+	attempts_add(arg, UINT64_MAX);
+}
+
+void attempts_end(void *arg)
+{
+	attempts_add(arg, 1);
+}
+
+double attempts_lost(const struct attempts *attempts)
+{
+	const uint64_t all = attempts->commits + attempts->aborts;
+
+	return all ? (double)attempts->aborts / (double)all : 0;
 }
 
 static void run_span(struct worker *worker, const struct span *span)
@@ -205,7 +159,7 @@ static void *worker_main(void *arg)
 
 double measure(struct copy *copy, const struct measurement *m)
 {
-	struct worker *workers = calloc(m->threads, sizeof(*workers));
+	struct worker *workers = aligned_alloc(_Alignof(struct worker), m->threads * sizeof(*workers));
 	struct team team = {
 		.copy = copy, .m = m, .gate.threads = m->threads, .workers = workers
 	};
@@ -213,7 +167,8 @@ double measure(struct copy *copy, const struct measurement *m)
 
 	if (!workers)
 		die("no memory for %u threads", m->threads);
-	pthread_once(&cpus_once, cpus_read);
+	memset(workers, 0, m->threads * sizeof(*workers));
+	cpus_read();
 	for (unsigned int i = 0; i < m->threads; i++) {
 		struct worker *worker = &workers[i];
 		int ret;
@@ -262,7 +217,7 @@ void copy_make(struct copy *copy, const struct impl *impl, const struct workload
 	int ret;
 
 	*copy = (struct copy){ .impl = impl, .workload = w };
-	pthread_once(&cpus_once, cpus_read);
+	cpus_read();
 	ret = pthread_create(&thread, NULL, prepare_main, copy);
 	if (ret)
 		die("pthread_create: %s", strerror(ret));

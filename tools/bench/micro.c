@@ -11,7 +11,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +31,8 @@ const struct workload workloads[WORKLOADS] = {
 	{ "rbtree-4096-u2", TREE, 4096, 2, 512 },
 	{ "bank-1024-u0", BANK, 1024, 0, 1024 },
 	{ "bank-1024-r20", BANK, 1024, 20, 256 },
+	{ "map-100000-u10", MAP, 100000, 10, 512 },
+	{ "ordered-100000-u10", ORDERED, 100000, 10, 128 },
 };
 
 static const struct part {
@@ -49,6 +50,8 @@ static const struct part {
 	{ "pages", pages_run, "page faults against the size of clusters" },
 	{ "tracked", tracked_run, "memory without barriers" },
 	{ "trim", trim_run, "memory of threads whose working sets move" },
+	{ "events", events_run, "what it costs to record" },
+	{ "sweep", sweep_run, "length, readers, writes, conflicts, objects; to sweeps.json beside the FILE" },
 };
 
 #define PARTS (sizeof(parts) / sizeof(parts[0]))
@@ -72,19 +75,17 @@ static void usage(FILE *to)
 		    "run. Bars do not count.\n");
 }
 
-static unsigned int number(const char *text, const char *option)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (*end || n < 1 || n > 1000000)
-		die("%s %s: not a number from 1 to 1000000", option, text);
-	return (unsigned int)n;
-}
-
 bool selected(const struct settings *s, const struct workload *w)
 {
 	return !s->workload || strstr(w->name, s->workload);
+}
+
+const struct workload *workload_named(const char *name)
+{
+	for (unsigned int i = 0; i < WORKLOADS; i++)
+		if (!strcmp(workloads[i].name, name))
+			return &workloads[i];
+	die("no workload is called %s", name);
 }
 
 /* This program again, with the same arguments and one part. */
@@ -112,22 +113,6 @@ static int run_part(int argc, char **argv, const struct part *part)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-static void print_machine(const struct settings *s)
-{
-	char line[256], model[128] = "unknown CPU";
-	FILE *f = fopen("/proc/cpuinfo", "r");
-	struct utsname uts;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "model name : %127[^\n]", model) == 1)
-			break;
-	if (f)
-		fclose(f);
-	uname(&uts);
-	printf("libuffdstm %s, %s, %ld CPUs, Linux %s; %u rounds of %u ms, medians\n",
-	       stm_version(), model, sysconf(_SC_NPROCESSORS_ONLN), uts.release, s->rounds, s->ms);
-}
-
 int main(int argc, char **argv)
 {
 	struct settings s = { .rounds = 9, .ms = 150, .json = DEFAULT_JSON };
@@ -137,10 +122,10 @@ int main(int argc, char **argv)
 	while ((option = getopt(argc, argv, "r:t:w:i:o:s:qh")) != -1) {
 		switch (option) {
 		case 'r':
-			s.rounds = number(optarg, "-r");
+			s.rounds = option_number(optarg, "-r");
 			break;
 		case 't':
-			s.ms = number(optarg, "-t");
+			s.ms = option_number(optarg, "-t");
 			break;
 		case 'w':
 			s.workload = optarg;
@@ -177,7 +162,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (only)
 		return only->run(&s);
-	print_machine(&s);
+	print_machine();
+	printf("; %u rounds of %u ms, medians\n", s.rounds, s.ms);
 	for (size_t i = 0; i < PARTS; i++) {
 		const int ret = run_part(argc, argv, &parts[i]);
 

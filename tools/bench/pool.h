@@ -12,10 +12,10 @@
 
 #include <sys/mman.h>
 
-#include "bench.h"
+#include "common.h"
 
 #define POOL_ALIGN 16                           /* as stm_alloc() aligns */
-#define POOL_SIZES 8                            /* free lists for 16, 32, .. 112 bytes */
+#define POOL_SIZES 64                           /* free lists for 16, 32, .. 1,008 bytes */
 #define POOL_ARENA ((size_t)64 << 20)
 
 struct pool_block {
@@ -61,6 +61,8 @@ static inline void pool_free(struct pool *pool, void *p, size_t size)
 {
 	struct pool_block *block = p;
 
+	if (size / POOL_ALIGN >= POOL_SIZES)
+		die("the pool has no free list for %zu bytes", size);
 	block->next = pool->free[size / POOL_ALIGN];
 	pool->free[size / POOL_ALIGN] = block;
 }

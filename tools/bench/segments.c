@@ -92,7 +92,7 @@ static double measure_idle(const struct settings *s, struct copy *copy, unsigned
 
 int idle_run(const struct settings *s)
 {
-	const struct workload *bank = &workloads[WORKLOADS - 2];
+	const struct workload *bank = workload_named("bank-1024-u0");
 	const unsigned int rounds = s->rounds < 5 ? s->rounds : 5;
 	double ns[IDLE_COUNTS][5], base = 0;
 	struct copy copy;

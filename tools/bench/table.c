@@ -10,17 +10,20 @@
  * ratios of medians.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <uffdstm.h>
 
 #include "bench.h"
 
+/*
+ * Two threads that attach fault in and make private the 1,000 pages of 100,000 entries in some 60 ms, most of them in the
+ * first 20; a round that begins earlier measures that.
+ */
 #define WARM_UP_MS 40
+#define WARM_UP_ENTRIES 500             /* for so many, a millisecond more */
 
 enum column { SEQ, MUTEX1, MUTEX2, STM1, STM2, COLUMNS };
 
@@ -44,7 +47,7 @@ struct cell {
 struct row {
 	const struct workload *workload;
 	struct cell cells[COLUMNS];
-	uint64_t commits, aborts;       /* of stm 2 */
+	struct attempts attempts;       /* of stm 2 */
 };
 
 /* What is asked of a workload; 0: nothing. */
@@ -68,6 +71,8 @@ static const struct {
 	{ "rbtree-4096-u2", { 1.6, 0, 0, 0, true }, { 1.2, 0, 0, 0, true } },
 	{ "bank-1024-u0", { 0, 35, 0, 1.5, false }, { 0, 15, 0, 1, false } },
 	{ "bank-1024-r20", { 2, 0, 0, 0, false }, { 1.2, 0, 0, 0, false } },
+	{ "map-100000-u10", { 1.35, 0, 0, 0, true }, { 1.1, 0, 0, 0, true } },
+	{ "ordered-100000-u10", { 1.6, 0, 0, 0, true }, { 1.2, 0, 0, 0, true } },
 };
 
 #define SEQ_REACH 1.6           /* two threads' speed over sequential code to reach for */
@@ -77,41 +82,20 @@ static bool column_selected(const struct settings *s, enum column column)
 	return !s->impl || !strcmp(s->impl, columns[column].impl->name);
 }
 
-static void stats_add(struct row *row, int sign)
-{
-	struct stm_stats stats;
-
-	if (stm_stats(&stats, sizeof(stats)))
-		return;
-	row->commits += (stats.commits + stats.commits_read_only) * (uint64_t)sign;
-	for (int i = 0; i < STM_ABORT_REASONS; i++)
-		row->aborts += stats.aborts[i] * (uint64_t)sign;
-}
-
-static void stats_start(void *arg)
-{
-	stats_add(arg, -1);
-}
-
-static void stats_end(void *arg)
-{
-	stats_add(arg, 1);
-}
-
 static void measure_cell(const struct settings *s, struct row *row, enum column column,
 			 struct copy *copy, unsigned int round)
 {
 	struct measurement m = {
-		.warm_up.ms = WARM_UP_MS,
+		.warm_up.ms = WARM_UP_MS + copy->workload->size / WARM_UP_ENTRIES,
 		.run.ms = s->ms,
 		.threads = columns[column].threads,
 		.seed = round + 1,
 	};
 
 	if (column == STM2) {
-		m.at_start = stats_start;
-		m.at_end = stats_end;
-		m.arg = row;
+		m.at_start = attempts_start;
+		m.at_end = attempts_end;
+		m.arg = &row->attempts;
 	}
 	row->cells[column].ns[round] = measure(copy, &m);
 }
@@ -180,9 +164,8 @@ static void print_table(const struct settings *s, const struct row *rows, unsign
 		print_ratio(cells[STM1].median, cells[STM2].median, "x");
 		print_ratio(cells[SEQ].median, cells[STM2].median, "x");
 		print_ratio(cells[STM2].median, cells[MUTEX2].median, "x");
-		if (rows[i].commits)
-			printf(" %7.2f%%", 100.0 * (double)rows[i].aborts /
-					       (double)(rows[i].commits + rows[i].aborts));
+		if (rows[i].attempts.commits)
+			printf(" %7.2f%%", 100 * attempts_lost(&rows[i].attempts));
 		putchar('\n');
 	}
 	printf("aborts: of all attempts of stm 2\n");
@@ -240,51 +223,24 @@ static void print_bars(const struct row *rows, unsigned int n)
 
 /* ---- as JSON ---- */
 
-/* The folders above @path, as mkdir -p. */
-static void make_folders(const char *path)
-{
-	char *copy = strdup(path);
-
-	if (!copy)
-		die("no memory");
-	for (char *p = strchr(copy + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		if (mkdir(copy, 0777) && errno != EEXIST)
-			die("mkdir %s: %m", copy);
-		*p = '/';
-	}
-	free(copy);
-}
-
 static void write_json(const struct settings *s, const struct row *rows, unsigned int n)
 {
-	const char *comma = "";
-	FILE *f;
+	FILE *f = results_open(s->json);
 
-	make_folders(s->json);
-	f = fopen(s->json, "w");
-	if (!f)
-		die("%s: %m", s->json);
-	fputc('[', f);
 	for (unsigned int i = 0; i < n; i++) {
 		for (int c = 0; c < COLUMNS; c++) {
 			const struct cell *cell = &rows[i].cells[c];
 
 			if (!column_selected(s, c))
 				continue;
-			fprintf(f,
-				"%s\n  {\"workload\": \"%s\", \"impl\": \"%s\", \"threads\": %u, "
-				"\"ns_per_op\": %.2f, \"min\": %.2f, \"max\": %.2f, "
-				"\"rounds\": %u}",
-				comma, rows[i].workload->name, columns[c].impl->name,
-				columns[c].threads, cell->median, cell->min, cell->max, s->rounds);
-			comma = ",";
+			results_row(f,
+				    "\"workload\": \"%s\", \"impl\": \"%s\", \"threads\": %u, "
+				    "\"ns_per_op\": %.2f, \"min\": %.2f, \"max\": %.2f, \"rounds\": %u",
+				    rows[i].workload->name, columns[c].impl->name, columns[c].threads,
+				    cell->median, cell->min, cell->max, s->rounds);
 		}
 	}
-	fputs("\n]\n", f);
-	if (ferror(f) | fclose(f))
-		die("%s: %m", s->json);
-	printf("\n%s written\n", s->json);
+	results_close(f, s->json);
 }
 
 static void progress(const struct settings *s, const struct row *row, unsigned int round)

@@ -9,6 +9,8 @@
 #include "set.h"
 #include "tree.h"
 #include "bank.h"
+#include "ordered.h"
+#include "map.h"
 
 static uintptr_t impl_prepare(const struct workload *w)
 {
@@ -18,12 +20,18 @@ static uintptr_t impl_prepare(const struct workload *w)
 
 	if (w->structure == BANK)
 		return bank_make(w->size);
-	data = w->structure == TREE ? tree_make() : chain_make(w->structure == LIST ? 1 : w->size);
+	data = w->structure == TREE ? tree_make() : w->structure == ORDERED ? ordered_make() :
+		w->structure == MAP ? map_make() :
+		chain_make(w->structure == LIST ? 1 : w->size);
 	for (unsigned int i = 0; i < w->size;) {
 		const long key = random_below(random_next(&random), range);
 
 		if (w->structure == TREE)
 			i += tree_insert((struct tree SHARED *)data, key);
+		else if (w->structure == MAP)
+			i += map_insert((struct numbers SHARED *)data, key);
+		else if (w->structure == ORDERED)
+			i += ordered_insert((struct stm_ordered SHARED *)data, key);
 		else
 			i += chain_insert((struct chains *)data, key);
 	}
@@ -60,6 +68,10 @@ static void impl_run(const struct workload *w, uintptr_t data, uint64_t *random,
 	tally->ops += n;
 	if (w->structure == TREE) {
 		RUN_SET(struct tree SHARED, tree);
+	} else if (w->structure == MAP) {
+		RUN_SET(struct numbers SHARED, map);
+	} else if (w->structure == ORDERED) {
+		RUN_SET(struct stm_ordered SHARED, ordered);
 	} else if (w->structure != BANK) {
 		RUN_SET(const struct chains, chain);
 	} else {
@@ -85,6 +97,10 @@ static const char *impl_check(const struct workload *w, uintptr_t data, uint64_t
 {
 	if (w->structure == TREE)
 		return tree_check((struct tree SHARED *)data, size);
+	if (w->structure == MAP)
+		return map_check((struct numbers SHARED *)data, size);
+	if (w->structure == ORDERED)
+		return ordered_check((struct stm_ordered SHARED *)data, size);
 	if (w->structure != BANK)
 		return chain_check((const struct chains *)data, size);
 	*size = (uint64_t)bank_sum((struct account SHARED *)data, w->size);
@@ -93,9 +109,6 @@ static const char *impl_check(const struct workload *w, uintptr_t data, uint64_t
 	*size = w->size;
 	return bank_check((struct account SHARED *)data, w->size);
 }
-
-#define STRING_(x) #x
-#define STRING(x) STRING_(x)
 
 const struct impl NAME(impl) = {
 	.name = STRING(IMPL),
