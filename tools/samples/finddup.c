@@ -40,6 +40,7 @@ struct options {
 	bool json;
 	bool pin;
 	bool quiet;
+	bool naive;
 };
 
 static const char help[] =
@@ -55,6 +56,7 @@ static const char help[] =
 "  -j, --json        report in JSON\n"
 "  -p, --pin         pin each thread that reads files to a CPU (the default)\n"
 "  -P, --no-pin      do not\n"
+"  -n, --naive       keep totals that each transaction updates: an example of what does not scale\n"
 "  -q, --quiet       do not tell on stderr what is left out, nor the progress\n"
 "  -h, --help        print this text\n"
 "  -V, --version     print the version\n"
@@ -114,6 +116,7 @@ static int parse(int argc, char **argv, struct options *options)
 		{ "json", no_argument, NULL, 'j' },
 		{ "pin", no_argument, NULL, 'p' },
 		{ "no-pin", no_argument, NULL, 'P' },
+		{ "naive", no_argument, NULL, 'n' },
 		{ "quiet", no_argument, NULL, 'q' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
@@ -122,7 +125,7 @@ static int parse(int argc, char **argv, struct options *options)
 	int c, status;
 
 	*options = (struct options){ .pin = true };
-	while ((c = getopt_long(argc, argv, "t:svjpPqhV", names, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "t:svjpPnqhV", names, NULL)) != -1) {
 		switch (c) {
 		case 't':
 			status = parse_threads(optarg, options);
@@ -144,6 +147,9 @@ static int parse(int argc, char **argv, struct options *options)
 		case 'P':
 			options->pin = false;
 			break;
+		case 'n':
+			options->naive = true;
+			break;
 		case 'q':
 			options->quiet = true;
 			break;
@@ -157,8 +163,8 @@ static int parse(int argc, char **argv, struct options *options)
 			return usage_error();
 		}
 	}
-	if (options->sequential && (options->verify || options->threads)) {
-		fprintf(stderr, "finddup: --sequential goes with neither --verify nor --threads\n");
+	if (options->sequential && (options->verify || options->threads || options->naive)) {
+		fprintf(stderr, "finddup: --sequential goes with none of --verify, --threads, --naive\n");
 		return usage_error();
 	}
 	if (optind == argc) {
@@ -305,7 +311,7 @@ static int build(const struct options *options, struct walk *walk, struct table 
 	if (options->sequential)
 		ret = table_build_seq(walk, false, table, how);
 	else
-		ret = table_build_stm(walk, options->threads, options->pin, table, how);
+		ret = table_build_stm(walk, options->threads, options->pin, options->naive, table, how);
 	progress_stop();
 	scan_free_all();
 	if (ret && options->sequential)

@@ -67,11 +67,11 @@ struct build {
 int table_build_seq(struct walk *walk, bool again, struct table *table, struct build *build);
 
 /*
- * table_build_stm - by one transaction for each file, in @threads threads.
+ * table_build_stm - by one transaction for each file, in @threads threads; with @naive, they share totals.
  *
  * Starts and stops the library. 0, or -errno after a line on stderr. build->stats is filled in.
  */
-int table_build_stm(struct walk *walk, unsigned int threads, bool pin, struct table *table,
+int table_build_stm(struct walk *walk, unsigned int threads, bool pin, bool naive, struct table *table,
 		    struct build *build);
 
 /* now - seconds of the monotonic clock. cpu_now - seconds of CPU that the process has used. */

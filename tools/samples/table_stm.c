@@ -16,6 +16,9 @@
  * - Step 1 reads nothing in the heap, but ages the snapshot. After a long one the attempt is
  *   restarted on purpose: it goes on at once, with a fresh snapshot. And a list so long that
  *   other commits would often hit it in step 3 makes the transaction inevitable before.
+ *
+ * --naive is the program as it may be written first: it keeps totals in the heap, which each task updates, and an
+ * attempt reads the file anew.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -75,8 +78,15 @@ typedef struct node STM *bucket_t;
 #define SLAB_BITS 17
 #define SLAB_BUCKETS ((size_t)1 << SLAB_BITS)
 
+/* Two tasks that run at once always meet here, though these are two granules. */
+struct totals {
+	_Alignas(STM_GRANULE) uint64_t bytes;   /* of the files that were read */
+	_Alignas(STM_GRANULE) uint64_t entries; /* in the map */
+};
+
 /* Changes only while no worker runs. */
 struct map {
+	struct totals STM *totals; /* NULL: not naive */
 	bucket_t STM **slabs;
 	size_t nr_slabs;        /* made so far */
 	size_t buckets;         /* a power of two */
@@ -113,6 +123,18 @@ static int make_slab(void *arg)
 	if (!slab)
 		return ENOMEM;
 	map->slabs[map->nr_slabs] = slab;
+	return 0;
+}
+
+static int make_totals(void *arg)
+{
+	struct map *map = arg;
+
+	map->totals = stm_zalloc(sizeof(*map->totals));
+	if (!map->totals)
+		return ENOMEM;
+	stm_label(&map->totals->bytes, sizeof(map->totals->bytes), "bytes seen");
+	stm_label(&map->totals->entries, sizeof(map->totals->entries), "entries in the map");
 	return 0;
 }
 
@@ -172,6 +194,8 @@ static int add_span(const struct map *map, const struct span *span, uint32_t fil
 	node->first.offset = span->offset;
 	node->more = NULL;
 	STM_SET(*bucket, node);
+	if (map->totals)
+		STM_SET(map->totals->entries, STM_GET(map->totals->entries) + 1);
 	return 0;
 }
 
@@ -187,12 +211,13 @@ static int run_task(void *arg)
 {
 	const struct task *task = arg;
 	struct file *file = task->file;
+	struct totals STM *totals = task->map->totals;
 
 	if (!scan)
 		scan = scan_new();
 	if (!scan)
 		return ENOMEM;
-	if (scan->of != file) {
+	if (scan->of != file || totals) {
 		struct identity identity;
 
 		file->state = scan_file(scan, file, &identity, &file->error);
@@ -202,10 +227,10 @@ static int run_task(void *arg)
 		if (file->state != FILE_READ)
 			return 0;
 		file->identity = identity;
-		if (scan->nr >= REFRESH_SPANS && scan->nr < INEVITABLE_SPANS)
+		if (scan->nr >= REFRESH_SPANS && scan->nr < INEVITABLE_SPANS && !totals)
 			stm_restart();
 	}
-	if (scan->nr >= INEVITABLE_SPANS)
+	if (scan->nr >= INEVITABLE_SPANS && !totals)
 		stm_become_inevitable("a long list of chunks to put into the map");
 	for (size_t i = 0; i < scan->nr; i++) {
 		const int ret = add_span(task->map, &scan->spans[i], task->number);
@@ -213,6 +238,8 @@ static int run_task(void *arg)
 		if (ret)
 			return ret;
 	}
+	if (totals)
+		STM_SET(totals->bytes, STM_GET(totals->bytes) + (uint64_t)file->identity.size);
 	return 0;
 }
 
@@ -276,7 +303,7 @@ static void subtract(struct stm_stats *stats, const struct stm_stats *before)
 		stats->faults[i] -= before->faults[i];
 }
 
-static int fill(struct map *map, struct walk *walk, unsigned int threads, bool pin,
+static int fill(struct map *map, struct walk *walk, unsigned int threads, bool pin, bool naive,
 		struct task *tasks, struct build *build)
 {
 	struct stm_stats before;
@@ -286,6 +313,8 @@ static int fill(struct map *map, struct walk *walk, unsigned int threads, bool p
 		return failed("attaching the main thread", ret);
 	for (; map->nr_slabs << SLAB_BITS < map->buckets && !ret; map->nr_slabs++)
 		ret = stm_atomic(make_slab, map);
+	if (naive && !ret)
+		ret = stm_atomic(make_totals, map);
 	stm_thread_detach();            /* an idle segment would have to be carried along */
 	if (ret)
 		return failed("making the hash map", ret);
@@ -301,6 +330,7 @@ static int fill(struct map *map, struct walk *walk, unsigned int threads, bool p
 struct flatten {
 	const struct map *map;
 	struct table *table;
+	uint64_t entries;       /* as --naive counted */
 };
 
 static int flatten_node(struct table *table, const struct node STM *node)
@@ -322,9 +352,11 @@ static int flatten_node(struct table *table, const struct node STM *node)
 
 static int flatten(void *arg)
 {
-	const struct flatten *f = arg;
+	struct flatten *f = arg;
 
 	f->table->nr = f->table->nr_holders = 0; /* of an attempt before */
+	if (f->map->totals)
+		f->entries = STM_GET(f->map->totals->entries);
 	for (size_t i = 0; i < f->map->buckets; i++) {
 		bucket_t STM *bucket = &f->map->slabs[i >> SLAB_BITS][i & (SLAB_BUCKETS - 1)];
 
@@ -342,7 +374,7 @@ static int flatten(void *arg)
 
 static int copy_out(const struct map *map, struct table *table)
 {
-	struct flatten f = { map, table };
+	struct flatten f = { map, table, 0 };
 	int ret = stm_thread_attach();
 
 	if (ret)
@@ -351,6 +383,8 @@ static int copy_out(const struct map *map, struct table *table)
 	stm_thread_detach();
 	if (ret)
 		return failed("reading the table", ret);
+	if (map->totals && f.entries != table->nr)
+		return failed("the total is wrong", -EIO);
 	table_sort(table);
 	return 0;
 }
@@ -381,7 +415,7 @@ static unsigned int cluster_size(const struct map *map, const struct walk *walk)
 	return cluster;
 }
 
-int table_build_stm(struct walk *walk, unsigned int threads, bool pin, struct table *table,
+int table_build_stm(struct walk *walk, unsigned int threads, bool pin, bool naive, struct table *table,
 		    struct build *build)
 {
 	struct stm_options options = STM_OPTIONS_INIT;
@@ -405,7 +439,7 @@ int table_build_stm(struct walk *walk, unsigned int threads, bool pin, struct ta
 		failed("starting libuffdstm", ret);
 		goto free;
 	}
-	ret = fill(&map, walk, threads, pin, tasks, build);
+	ret = fill(&map, walk, threads, pin, naive, tasks, build);
 	build->seconds = now() - start;
 	build->cpu_seconds = cpu_now() - cpu_start;
 	if (!ret)
