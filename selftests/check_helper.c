@@ -35,6 +35,7 @@ static int call_number(const char *name)
 		{ "io_uring_register", SYS_io_uring_register },
 		{ "ioctl", SYS_ioctl },
 		{ "poll", SYS_poll },
+		{ "epoll_create1", SYS_epoll_create1 },
 	};
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)

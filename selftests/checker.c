@@ -88,9 +88,13 @@ struct run {
 	struct change {
 		uint64_t *word;
 		uint8_t *key;
+		size_t *end;            /* of a queue or sequence, with @old items before it */
+		struct checker_sequence *sequence;
+		size_t at;              /* element of the sequence: its items may move */
 		uint64_t old;
 	} *changes;
 	size_t changes_n, changes_room;
+	size_t mark;                    /* changes up to the last HISTORY_MARK */
 };
 
 static const char *const ends[] = { "open", "commit", "read-only commit",
@@ -135,12 +139,94 @@ static bool sort_attempt(struct run *run, const struct history_attempt *attempt,
 	return true;
 }
 
-static void remember(struct run *run, uint64_t *word, uint8_t *key)
+static void remember_change(struct run *run, struct change change)
 {
 	if (run->changes_n == run->changes_room)
 		run->changes = grow(run->changes, &run->changes_room, sizeof(*run->changes));
-	run->changes[run->changes_n++] =
-		(struct change){ word, key, word ? *word : *key };
+	run->changes[run->changes_n++] = change;
+}
+
+static void set_word(struct run *run, uint64_t *word, uint64_t value)
+{
+	remember_change(run, (struct change){ .word = word, .old = *word });
+	*word = value;
+}
+
+static void set_key(struct run *run, uint8_t *key, uint8_t value)
+{
+	remember_change(run, (struct change){ .key = key, .old = *key });
+	*key = value;
+}
+
+static void add_item(struct run *run, struct checker_queue *queue, uint64_t item)
+{
+	if (queue->end == queue->room)
+		queue->items = grow(queue->items, &queue->room, sizeof(*queue->items));
+	remember_change(run, (struct change){ .end = &queue->end, .old = queue->end });
+	queue->items[queue->end++] = item;
+}
+
+/* The oldest item, taken out; 0: there is none. */
+static uint64_t take_item(struct run *run, struct checker_queue *queue)
+{
+	if (queue->first == queue->end)
+		return 0;
+	remember_change(run, (struct change){ .end = &queue->first, .old = queue->first });
+	return queue->items[queue->first++];
+}
+
+static void set_element(struct run *run, struct checker_sequence *sequence, size_t i, uint64_t item)
+{
+	remember_change(run, (struct change){ .sequence = sequence, .at = i, .old = sequence->items[i] });
+	sequence->items[i] = item;
+}
+
+static void set_length(struct run *run, struct checker_sequence *sequence, size_t length)
+{
+	while (length > sequence->room)
+		sequence->items = grow(sequence->items, &sequence->room, sizeof(*sequence->items));
+	for (size_t i = sequence->length; i < length; i++)
+		set_element(run, sequence, i, 0);
+	remember_change(run, (struct change){ .end = &sequence->length, .old = sequence->length });
+	sequence->length = length;
+}
+
+/* The last element, taken out. */
+static uint64_t take_last(struct run *run, struct checker_sequence *sequence)
+{
+	uint64_t item;
+
+	if (!sequence->length)
+		return HISTORY_NONE;
+	item = sequence->items[sequence->length - 1];
+	set_length(run, sequence, sequence->length - 1);
+	return item;
+}
+
+/* Take back what was changed, down to the first @n changes. */
+static void take_back(struct run *run, size_t n)
+{
+	while (run->changes_n > n) {
+		const struct change *change = &run->changes[--run->changes_n];
+
+		if (change->end)
+			*change->end = change->old;
+		else if (change->sequence)
+			change->sequence->items[change->at] = change->old;
+		else if (change->word)
+			*change->word = change->old;
+		else
+			*change->key = (uint8_t)change->old;
+	}
+}
+
+static uint64_t count_words(const struct checker_model *model)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < model->words_n; i++)
+		n += model->words[i] != 0;
+	return n;
 }
 
 /* For whoever looks for the cause: where the value came from. */
@@ -164,63 +250,161 @@ static void say_writers(const struct run *run, uint64_t index, uint64_t value)
 	}
 }
 
+/* Each does to the model what the event tells. What the event's value should be. */
+
+static uint64_t perform_on_word(struct run *run, const struct history_event *event)
+{
+	uint64_t *word = &run->model->words[event->index];
+	const uint64_t value = event->value;
+
+	switch ((enum history_what)event->what) {
+	case HISTORY_READ:
+		return *word;
+	case HISTORY_ADD:
+		set_word(run, word, *word + value);
+		break;
+	case HISTORY_LEAST:
+		if ((int64_t)value < (int64_t)*word)
+			set_word(run, word, value);
+		break;
+	case HISTORY_MOST:
+		if ((int64_t)value > (int64_t)*word)
+			set_word(run, word, value);
+		break;
+	default:
+		set_word(run, word, value);
+	}
+	return value;
+}
+
+static uint64_t perform_on_key(struct run *run, const struct history_event *event)
+{
+	uint8_t *key = &run->model->keys[event->index];
+	const uint64_t expected = (event->value & ~(uint64_t)1) | *key;
+
+	if (event->value >> 1 != HISTORY_HAS)
+		set_key(run, key, event->value >> 1 == HISTORY_INSERT);
+	return expected;
+}
+
+static uint64_t perform_on_queue(struct run *run, const struct history_event *event)
+{
+	struct checker_queue *queue = &run->model->queues[event->index];
+
+	switch ((enum history_what)event->what) {
+	case HISTORY_GET:
+		return take_item(run, queue);
+	case HISTORY_LENGTH:
+		return queue->end - queue->first;
+	default:
+		add_item(run, queue, event->value);
+		return event->value;
+	}
+}
+
+static uint64_t perform_on_sequence(struct run *run, const struct history_event *event)
+{
+	struct checker_sequence *sequence = &run->model->sequences[event->index >> 32];
+	const uint64_t value = event->value, i = event->index & UINT32_MAX;
+
+	switch ((enum history_what)event->what) {
+	case HISTORY_PUSH:
+		set_length(run, sequence, sequence->length + 1);
+		set_element(run, sequence, sequence->length - 1, value);
+		break;
+	case HISTORY_POP:
+		return take_last(run, sequence);
+	case HISTORY_SIZE:
+		return sequence->length;
+	case HISTORY_EXTEND:
+		if (value > sequence->length)
+			set_length(run, sequence, value);
+		break;
+	case HISTORY_AT:
+		return i < sequence->length ? sequence->items[i] : HISTORY_NONE;
+	case HISTORY_PLACE:
+		if (i >= sequence->length)
+			return HISTORY_NONE;
+		set_element(run, sequence, i, value);
+		break;
+	default:
+		set_length(run, sequence, value);
+	}
+	return value;
+}
+
+static uint64_t perform(struct run *run, const struct history_event *event)
+{
+	switch ((enum history_what)event->what) {
+	case HISTORY_READ:
+	case HISTORY_WRITE:
+	case HISTORY_ADD:
+	case HISTORY_LEAST:
+	case HISTORY_MOST:
+		return perform_on_word(run, event);
+	case HISTORY_SET:
+		return perform_on_key(run, event);
+	case HISTORY_COUNT:
+		return count_words(run->model);
+	case HISTORY_PUT:
+	case HISTORY_GET:
+	case HISTORY_LENGTH:
+		return perform_on_queue(run, event);
+	case HISTORY_PUSH:
+	case HISTORY_POP:
+	case HISTORY_SIZE:
+	case HISTORY_RESIZE:
+	case HISTORY_EXTEND:
+	case HISTORY_AT:
+	case HISTORY_PLACE:
+		return perform_on_sequence(run, event);
+	case HISTORY_MARK:
+		run->mark = run->changes_n;
+		break;
+	case HISTORY_BACK:
+		take_back(run, run->mark);
+		break;
+	}
+	return event->value;
+}
+
+static bool differs(const struct run *run, const struct history_attempt *attempt, unsigned int thread,
+		    const struct history_event *event, uint64_t expected)
+{
+	static const char *const names[] = {
+		[HISTORY_READ] = "read word",         [HISTORY_SET] = "look for key",
+		[HISTORY_COUNT] = "count words",      [HISTORY_GET] = "get from queue",
+		[HISTORY_LENGTH] = "length of queue", [HISTORY_POP] = "pop from sequence",
+		[HISTORY_SIZE] = "size of sequence",  [HISTORY_AT] = "read element",
+		[HISTORY_PLACE] = "write element",
+	};
+	const struct history *history = &run->histories[thread];
+	char text[160];
+
+	if (event->what == HISTORY_READ) {
+		say_writers(run, event->index, event->value);
+		say_writers(run, event->index, expected);
+	}
+	printf("# attempt %zu of thread %u:\n", (size_t)(attempt - history->attempts), thread);
+	snprintf(text, sizeof(text), "event %zu of %u: %s %#llx: %#llx, which should be %#llx",
+		 (size_t)(event - &history->events[attempt->first]), attempt->events, names[event->what],
+		 (unsigned long long)event->index, (unsigned long long)event->value, (unsigned long long)expected);
+	return say(attempt, thread, text);
+}
+
 static bool execute(struct run *run, const struct history_attempt *attempt, unsigned int thread)
 {
 	const struct history_event *event = &run->histories[thread].events[attempt->first];
-	struct checker_model *model = run->model;
 
 	run->changes_n = 0;
 	for (uint32_t i = 0; i < attempt->events; i++, event++) {
-		uint64_t *word = &model->words[event->index];
-		uint8_t *key = &model->keys[event->index];
-		bool found = event->value & 1;
-		char text[160];
+		const uint64_t expected = perform(run, event);
 
 		run->counts->events++;
-		switch ((enum history_what)event->what) {
-		case HISTORY_READ:
-			if (*word == event->value)
-				continue;
-			snprintf(text, sizeof(text),
-				 "event %u of %u: read word %llu as %#llx, which was %#llx", i,
-				 attempt->events, (unsigned long long)event->index,
-				 (unsigned long long)event->value, (unsigned long long)*word);
-			say_writers(run, event->index, event->value);
-			say_writers(run, event->index, *word);
-			printf("# attempt %zu of thread %u:\n",
-			       (size_t)(attempt - run->histories[thread].attempts), thread);
-			return say(attempt, thread, text);
-		case HISTORY_WRITE:
-			remember(run, word, NULL);
-			*word = event->value;
-			continue;
-		case HISTORY_SET:
-			if (*key != found) {
-				snprintf(text, sizeof(text),
-					 "event %u of %u: key %llu was %s, but is %s the set", i,
-					 attempt->events, (unsigned long long)event->index,
-					 found ? "found" : "not found", *key ? "in" : "not in");
-				return say(attempt, thread, text);
-			}
-			remember(run, NULL, key);
-			if (event->value >> 1 != HISTORY_HAS)
-				*key = event->value >> 1 == HISTORY_INSERT;
-			continue;
-		}
+		if (expected != event->value)
+			return differs(run, attempt, thread, event, expected);
 	}
 	return true;
-}
-
-static void take_back(struct run *run)
-{
-	while (run->changes_n) {
-		const struct change *change = &run->changes[--run->changes_n];
-
-		if (change->word)
-			*change->word = change->old;
-		else
-			*change->key = (uint8_t)change->old;
-	}
 }
 
 static bool execute_all(struct run *run)
@@ -231,7 +415,7 @@ static bool execute_all(struct run *run)
 		for (const struct link *link = place->others; link; link = link->next) {
 			if (!execute(run, link->attempt, link->thread))
 				return false;
-			take_back(run);
+			take_back(run, 0);
 		}
 		if (i == run->end - run->first)
 			break;

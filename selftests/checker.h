@@ -31,13 +31,33 @@ enum history_what {
 	HISTORY_READ, /* @index: the word; @value: what was read */
 	HISTORY_WRITE, /* @value: what was written */
 	HISTORY_SET, /* @index: the key; @value: enum history_set << 1 | found before */
+	HISTORY_ADD, /* @value was added to the word, unread */
+	HISTORY_COUNT, /* @value: so many words were not 0 */
+	HISTORY_PUT, /* @index: the queue; @value: what was added, not 0 */
+	HISTORY_GET, /* @value: what was taken; 0: nothing was there */
+	HISTORY_LENGTH, /* @value: so many were in it */
+	HISTORY_LEAST, /* @value: the word is no more than that from now on, as a signed number */
+	HISTORY_MOST, /* no less */
+	/* Of the others, as far as HISTORY_PLACE, @index is HISTORY_ELEMENT(sequence, i). */
+	HISTORY_PUSH, /* @value: what was added at its end */
+	HISTORY_POP, /* @value: what was taken from its end, or HISTORY_NONE */
+	HISTORY_SIZE, /* @value: so many elements were in it */
+	HISTORY_RESIZE, /* @value: so many are in it from now on: new ones are 0 */
+	HISTORY_EXTEND, /* the same, unless it has more */
+	HISTORY_AT, /* @value: what was at i, or HISTORY_NONE */
+	HISTORY_PLACE, /* @value: what is there from now on, instead of another one */
+	HISTORY_MARK, /* a part of the attempt begins */
+	HISTORY_BACK, /* and was undone: what was changed since the last mark is as it was */
 };
+
+#define HISTORY_NONE UINT64_MAX
+#define HISTORY_ELEMENT(sequence, i) ((uint64_t)(sequence) << 32 | (i))
 
 enum history_set { HISTORY_HAS, HISTORY_INSERT, HISTORY_REMOVE };
 
 struct history_event {
-	uint64_t index : 60;
-	uint64_t what : 4;
+	uint64_t index : 56;
+	uint64_t what : 8;
 	uint64_t value;
 };
 
@@ -71,12 +91,28 @@ static inline struct history_attempt *history_last(struct history *history)
 	return &history->attempts[history->attempts_n - 1];
 }
 
-/* The data: words, and a set of keys. The caller gives the state at the first position. */
+/* First in, first out. All zero is an empty one. */
+struct checker_queue {
+	uint64_t *items;
+	size_t first, end, room;        /* items[first .. end) */
+};
+
+/* Elements with numbers from 0 on. All zero is an empty one. */
+struct checker_sequence {
+	uint64_t *items;
+	size_t length, room;
+};
+
+/* The data: words, a set of keys, queues, and sequences. The caller gives the state at the first position. */
 struct checker_model {
 	uint64_t *words;
 	size_t words_n;
 	uint8_t *keys;                  /* 0 or 1 each */
 	size_t keys_n;
+	struct checker_queue *queues;   /* the caller frees their items */
+	size_t queues_n;
+	struct checker_sequence *sequences; /* the same */
+	size_t sequences_n;
 };
 
 struct checker_counts {

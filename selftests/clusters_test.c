@@ -3,6 +3,7 @@
  * clusters_test.c - white box: how many pages a fault maps grows while faults follow each other and shrinks while they do
  * not, within bounds; and a page that is written again and again is copied at its first read.
  */
+#include <sys/mman.h>
 #include <time.h>
 
 #include "internal.h"
@@ -160,6 +161,68 @@ TEST(one_bound_is_both)
 	for (size_t i = 0; i < 64; i++)
 		read_page(FIRST + i);
 	EXPECT_EQ(16, read_faults());
+	EXPECT_EQ(0, stm_fini());
+}
+
+/* ---- markers ---- */
+
+/* Pages of read markers that have memory, of those for pages [first, last). */
+static size_t marker_pages(size_t first, size_t last)
+{
+	unsigned char in_memory[HEAP_PAGES / 4];
+	size_t n = 0;
+
+	if (mincore(us->read_markers + first * STM_PAGE_GRANULES, (last - first) * STM_PAGE_GRANULES * sizeof(stm_marker), in_memory))
+		abort();
+	for (size_t i = 0; i < (last - first) / 4; i++)
+		n += in_memory[i] & 1;
+	return n;
+}
+
+/* By barrier, each @step pages. */
+static void scan(size_t first, size_t last, size_t step)
+{
+	for (size_t page = first; page < last; page += step)
+		STM_ATOMIC {
+			stm_read(page_at(page));
+			(void)*(volatile long *)stm_local(page_at(page));
+		}
+}
+
+/* Clusters are 16, 16, 32 and 64 pages. */
+TEST(read_markers_come_with_the_clusters_of_a_scan)
+{
+	ASSERT_TRUE(start(0, 0));
+	scan(FIRST, FIRST + 64, 1);
+	scan(FIRST + 64, FIRST + 65, 1);
+	EXPECT_EQ(128, run_of(STM_PAGE_SHARED));
+	EXPECT_EQ(64 / 4, marker_pages(FIRST + 64, FIRST + 128));
+	EXPECT_EQ(0, marker_pages(FIRST + 128, FIRST + 512));
+	EXPECT_EQ(0, stm_fini());
+}
+
+TEST(read_markers_of_pages_that_are_skipped_do_not_come)
+{
+	for (size_t step = 8; step <= 16; step *= 2) {
+		ASSERT_TRUE(start(0, 0));
+		scan(FIRST, FIRST + 2048, step);
+		EXPECT_EQ(2048, run_of(STM_PAGE_SHARED));
+		EXPECT_EQ(2048 / step, marker_pages(FIRST, FIRST + 2048));
+		EXPECT_EQ(0, stm_fini());
+	}
+}
+
+/* A write is a read, too. */
+TEST(read_markers_come_with_large_clusters_of_writes)
+{
+	ASSERT_TRUE(start(0, 0));
+	for (size_t page = FIRST; page < FIRST + 65; page++)
+		write_page(page);
+	EXPECT_EQ(128, run_of(STM_PAGE_PRIVATE));
+	EXPECT_EQ(64 / 4, marker_pages(FIRST + 64, FIRST + 128));
+	write_page(FIRST + 2900);
+	write_page(FIRST + 2048); /* 32 pages */
+	EXPECT_EQ(1, marker_pages(FIRST + 2048, FIRST + 2048 + 64));
 	EXPECT_EQ(0, stm_fini());
 }
 

@@ -16,43 +16,12 @@
 
 #include "internal.h"
 #include "compat.h"
-#include "support.h"
+#include "failure_support.h"
 
 #define MIB ((size_t)1 << 20)
 
 /* ---- calls that fail ---- */
 
-enum { MEMORY = 1, MAPPING = 2, BLOCKS = 4, IOCTL = 8 };
-
-/* Volatile: what runs in a fault handler is no call that the compiler can see. */
-static volatile int fail_kinds; /* which calls count */
-static volatile int fail_in;    /* calls until one fails; 0: none */
-static volatile int failed;     /* calls that failed */
-
-static bool refuse(int kind)
-{
-	if (!(fail_kinds & kind) || !fail_in)
-		return false;
-	fail_in = fail_in - 1;
-	if (fail_in)
-		return false;
-	failed = failed + 1;
-	errno = ENOMEM;
-	return true;
-}
-
-#define WRAP(kind, type, refused, name, parameters, arguments)          \
-	type __real_##name parameters;                                  \
-	type __wrap_##name parameters;                                  \
-	type __wrap_##name parameters                                   \
-	{                                                               \
-		return refuse(kind) ? refused : __real_##name arguments; \
-	}
-
-WRAP(MEMORY, void *, NULL, malloc, (size_t size), (size))
-WRAP(MEMORY, void *, NULL, calloc, (size_t n, size_t size), (n, size))
-WRAP(MEMORY, void *, NULL, realloc, (void *p, size_t size), (p, size))
-WRAP(MEMORY, void *, NULL, aligned_alloc, (size_t align, size_t size), (align, size))
 WRAP(MAPPING, void *, MAP_FAILED, mmap, (void *p, size_t len, int prot, int flags, int fd, off_t offset),
      (p, len, prot, flags, fd, offset))
 WRAP(MAPPING, int, -1, mprotect, (void *p, size_t len, int prot), (p, len, prot))
@@ -120,20 +89,6 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 	return result;
 }
 
-static void fail(int kinds, int in)
-{
-	fail_kinds = kinds;
-	fail_in = in;
-	failed = 0;
-}
-
-/* Whether one failed; from here on none does. */
-static bool was_refused(void)
-{
-	fail_in = 0;
-	return failed;
-}
-
 /* ---- proof that all works ---- */
 
 static long STM *cells;         /* of a page each */
@@ -177,40 +132,6 @@ static void work(void)
 	}
 	if (*(long *)in_thread(sum_up, NULL) != CELLS * (CELLS - 1) / 2)
 		_exit(52);
-}
-
-/* ---- exit codes of the children ---- */
-
-enum { REFUSED = 0, NOT_REFUSED = 40 }; /* the call that was to fail did not come any more */
-
-struct trial {
-	int kinds, n;
-};
-
-/*
- * Fail the first call, then the second, and so on until none is left to fail. Every child either exits with REFUSED, or, if
- * @may_stop, stops with one line.
- */
-static void try_all(struct __test_metadata *_metadata, void (*fn)(void *arg), int kinds, bool may_stop)
-{
-	int n = 1, stops = 0;
-
-	for (;; n++) {
-		struct trial trial = { kinds, n };
-		struct ended e = run_child(fn, &trial);
-
-		if (exited_with(&e, NOT_REFUSED))
-			break;
-		stops += was_killed_by(&e, SIGABRT);
-		EXPECT_TRUE((exited_with(&e, REFUSED) && e.lines <= 1) ||
-			    (may_stop && was_killed_by(&e, SIGABRT) && said(&e, "ENOMEM", ""))) {
-			TH_LOG("call %d of kinds %d: %s", n, kinds, how(&e));
-		}
-		if (n > 300)
-			break;
-	}
-	TH_LOG("kinds %d: %d calls were failed, %d stopped the process", kinds, n - 1, stops);
-	EXPECT_LT(1, n); /* something was failed at all */
 }
 
 /* ---- init and attach ---- */

@@ -413,7 +413,7 @@ FIXTURE_SETUP(history)
 	const char *runs = getenv("STM_RUNS");
 
 	self->seed = choose_seed();
-	self->runs = runs ? (unsigned int)atoi(runs) : long_run() ? 16 : 5;
+	self->runs = runs ? (unsigned int)atoi(runs) : long_run() ? 10 : 5;
 }
 
 FIXTURE_TEARDOWN(history)
@@ -536,7 +536,7 @@ FIXTURE_TEARDOWN(bank)
 
 TEST_F_TIMEOUT(bank, keeps_the_sum, LONG_TIMEOUT)
 {
-	struct bank bank = { .rounds = (long_run() ? 3200000 : 400000) / variant->threads / (getenv("UFFDSTM_STRICT") ? 50 : 1) };
+	struct bank bank = { .rounds = (long_run() ? 1200000 : 200000) / variant->threads / (getenv("UFFDSTM_STRICT") ? 50 : 1) };
 	struct bank_thread threads[16], last = { .bank = &bank, .random = 0 };
 	struct stm_stats stats;
 

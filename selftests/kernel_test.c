@@ -171,7 +171,7 @@ TEST_F(kernel, features)
 	}
 	printf("# Linux %s: userfaultfd:%s%s%s; ", name.release, text, kernel_has_continue_wp() ? " CONTINUE_MODE_WP" : "",
 	       kernel_has_pagemap_scan() ? "; PAGEMAP_SCAN" : "");
-	ASSERT_EQ(0, stm_engine_open(NULL, NULL, note_fault));
+	ASSERT_EQ(0, stm_engine_open(NULL, NULL, NULL, note_fault));
 	printf("engine %s, by %s\n", stm_engine_facts().name, stm_engine_facts().opened);
 	stm_engine_close();
 	stm_engine = &stm_sigbus_engine;

@@ -8,7 +8,8 @@
 # busybox are downloaded and unpacked below build/kernels, once. What cannot be had is skipped, with the reason.
 #
 # A machine has two serial ports: the kernel's console, and what the tests say (KTAP, as the kernel's runner
-# prints it). kernels-init.sh is its process 1. TESTS: only these programs.
+# prints it). kernels-init.sh is its process 1, whose environment is the rest of the kernel's command line: UFFDSTM_ENGINE, if
+# it is set. TESTS: only these programs.
 set -u
 unset MAKEFLAGS MFLAGS MAKELEVEL
 cd "$(dirname "$0")/.." || exit
@@ -17,6 +18,8 @@ KERNELS=${KERNELS:-linux-image-cloud-amd64 linux-image-6.12-cloud-amd64}
 KERNEL_TIMEOUT=${KERNEL_TIMEOUT:-1500} # seconds for one; 150 are usual
 DIR=build/kernels
 
+# shellcheck source=selftests/packages.sh
+. selftests/packages.sh
 passed=0 failed=0 skipped=0
 
 finish()
@@ -34,44 +37,6 @@ skip()
 		skipped=$((skipped + 1))
 	done
 	finish
-}
-
-# ---- packages ----
-
-updated=
-update_lists()
-{
-	[ -z "$updated" ] && [ "$(id -u)" = 0 ] || return 1
-	updated=yes
-	apt-get -o DPkg::Lock::Timeout=600 update -qq </dev/null >&2
-}
-
-# What PACKAGE is, or depends on: the package with the kernel itself
-kernel_package()
-{
-	apt-cache depends "$1" 2>/dev/null | awk '$1 == "Depends:" && $2 ~ /^linux-image-[0-9]/ { print $2; exit }'
-}
-
-# unpack PACKAGE DIRECTORY
-unpack()
-{
-	rm -rf "$2.new" && mkdir -p "$2.new" || return
-	(cd "$2.new" && apt-get download -q "$1" && dpkg-deb -x ./*.deb . && rm ./*.deb) </dev/null >"$2.log" 2>&1 &&
-		rm -rf "$2" && mv "$2.new" "$2"
-}
-
-# fetch PACKAGE: to $DIR/PACKAGE; lists may be missing, or older than the archive
-fetch()
-{
-	[ -d "$DIR/$1" ] || unpack "$1" "$DIR/$1" || { update_lists && unpack "$1" "$DIR/$1"; }
-}
-
-reason()
-{
-	local line=
-
-	[ ! -f "$1" ] || line=$(grep -m 1 '^E:' "$1")
-	echo "${line:-see $1}"
 }
 
 # ---- a machine ----
@@ -107,22 +72,9 @@ boot()
 	# runs an int3 that the kernel, patching itself, has taken out again: an Oops in one of fifty boots.
 	timeout -k 10 "$KERNEL_TIMEOUT" qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m 2G -nodefaults \
 		-display none -no-reboot -serial "file:$out.console" -serial "file:$out.tap" \
-		-kernel "$2" -initrd "$DIR/initramfs.cpio" -append 'console=ttyS0 panic=-1 oops=panic' \
+		-kernel "$2" -initrd "$DIR/initramfs.cpio" -append "console=ttyS0 panic=-1 oops=panic ${UFFDSTM_ENGINE:+UFFDSTM_ENGINE=$UFFDSTM_ENGINE}" \
 		</dev/null >"$out.qemu" 2>&1
 	echo $? > "$out.status"
-}
-
-# in_short LOG: what kernel it was, what was skipped, and all of the programs that failed
-in_short()
-{
-	awk '
-	/^# selftests: / { said = "" }
-	{ said = said $0 "\n" }
-	/^# # Linux / || /^# ok .*# SKIP/
-	/^ok [0-9]+ selftests: / { said = ""; print }
-	/^not ok [0-9]+ selftests: / { printf "%s", said; said = "" }
-	END { printf "%s", said }
-	' "$1"
 }
 
 # report NAME: what came of it
@@ -145,7 +97,7 @@ report()
 	elif ! grep -q '^# all programs ran$' "$out.log"; then
 		ended='the machine went off before the end'
 	fi
-	in_short "$out.log"
+	awk -f selftests/short.awk "$out.log"
 	if [ -n "$ended" ]; then
 		tail -n 30 "$out.kernel"
 		echo "# failed: $1: $ended"
@@ -163,17 +115,15 @@ command -v apt-get >/dev/null || skip "no apt-get: kernels are taken from Debian
 
 mkdir -p "$DIR"
 busybox=$PWD/$DIR/busybox-static/bin/busybox
-fetch busybox-static >&2 || skip "busybox-static cannot be downloaded: $(reason "$DIR/busybox-static.log")"
+fetch "$DIR/busybox-static" busybox-static || skip "busybox-static cannot be downloaded: $(reason "$DIR/busybox-static")"
 
 names=() images=()
 for kernel in $KERNELS; do
-	package=$(kernel_package "$kernel")
-	[ -n "$package" ] || { update_lists && package=$(kernel_package "$kernel"); }
-	if [ -z "$package" ]; then
+	if ! depended "$kernel" 'linux-image-[0-9]'; then
 		echo "$kernel: skipped: no such package in the lists of apt"
 		skipped=$((skipped + 1))
-	elif ! fetch "$package"; then
-		echo "$kernel: skipped: $package cannot be downloaded: $(reason "$DIR/$package.log")"
+	elif ! package=${packages%%$'\n'*} || ! fetch "$DIR/$package" "$package"; then
+		echo "$kernel: skipped: $package cannot be downloaded: $(reason "$DIR/$package")"
 		skipped=$((skipped + 1))
 	else
 		names+=("$package")

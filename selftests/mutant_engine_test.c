@@ -29,7 +29,7 @@ static unsigned int forgotten;          /* times that we were left waiting */
 
 enum { NOTHING, EXTRA_READ, EXTRA_MESSAGE, EXTRA_TOLD };
 static _Atomic int extra;               /* have the handler read @stale by itself */
-static _Atomic bool twice;              /* or the next message twice in one read */
+static _Atomic unsigned int copies;     /* or so many more of the next message in the same read */
 static struct uffd_msg stale;
 
 /* Of messages that were read: how many threads still wait for what will never come. */
@@ -88,11 +88,11 @@ ssize_t __wrap_read(int fd, void *bytes, size_t len)
 	if (n <= 0)
 		return n;
 	seen = messages[0];
-	if (!twice)
-		return n;
-	twice = false;
-	messages[1] = messages[0];
-	return n + (ssize_t)sizeof(stale);
+	for (; copies && (size_t)n + sizeof(stale) <= len; copies--) {
+		messages[(size_t)n / sizeof(stale)] = messages[0];
+		n += (ssize_t)sizeof(stale);
+	}
+	return n;
 }
 
 /* ---- pages ---- */
@@ -211,18 +211,31 @@ TEST_F(handler, a_late_message_is_no_fault)
 	EXPECT_EQ(0, forgotten);
 }
 
-/* Two messages of one thread in one read: the page is made for the first, and there at the second. */
-TEST_F(handler, a_message_twice_in_one_read)
+/*
+ * Several messages of one thread in one read, as signals make them: the page is made for the first, and there at the others,
+ * all of which were read before the first was answered.
+ */
+static void read_at_once(struct __test_metadata *_metadata, unsigned int more)
 {
 	load(FIRST);
 	forget_pages();
-	twice = true;
+	copies = more;
 	load(FIRST + 7);
-	EXPECT_FALSE(atomic_load(&twice));
+	EXPECT_EQ(0, atomic_load(&copies));
 	EXPECT_EQ(2, all_faults());
 	EXPECT_EQ(STM_PAGE_UNMAPPED, us->view.state[FIRST]);
 	EXPECT_EQ(THREAD_SHARES ? STM_PAGE_SHARED : STM_PAGE_PRIVATE, us->view.state[FIRST + 7]);
 	EXPECT_EQ(0, forgotten);
+}
+
+TEST_F(handler, a_message_twice_in_one_read)
+{
+	read_at_once(_metadata, 1);
+}
+
+TEST_F(handler, a_message_many_times_in_one_read)
+{
+	read_at_once(_metadata, 5);
 }
 
 /* NO_WAKE: a fault on a page that is there, as far as is known, leaves nobody waiting. */

@@ -678,7 +678,7 @@ TEST_F_TIMEOUT(model, random, 1800)
 				TH_LOG("STM_SEED=%lu, operation %u: %s", first + n, i, failure);
 		}
 		EXPECT_EQ(NULL, failure);
-		parks += atomic_load(&stm_global.parks);
+		parks += stm_status->parks;
 		commits += tail;
 		for (unsigned int i = 0; i < STM_SEGMENTS_LIMIT; i++)
 			trimmed += models[i].trimmed;

@@ -12,59 +12,9 @@
 
 #include <uffdstm.h>
 
-#include "support.h"
+#include "queue_support.h"
 
 #include "kselftest_harness.h"
-
-static struct stm_queue *queue;         /* each test is a process of its own */
-
-static int open_queue(unsigned int segments, bool pin)
-{
-	struct stm_options options = STM_OPTIONS_INIT;
-	struct stm_queue_options queue_options = { sizeof(queue_options), pin };
-	int error;
-
-	options.heap_size = (size_t)16 << 20;
-	options.segments = segments;
-	error = stm_init(&options);
-	if (!error)
-		error = stm_thread_attach();
-	if (!error) {
-		queue = stm_queue_new(&queue_options);
-		error = queue ? 0 : errno;
-	}
-	return error;
-}
-
-/* A counter in the heap: root slot @index, a granule of its own. */
-static uint64_t STM *counter(unsigned int index)
-{
-	return (uint64_t STM *)stm_root(index);
-}
-
-static void count(unsigned int index)
-{
-	STM_SET(*counter(index), STM_GET(*counter(index)) + 1);
-}
-
-static uint64_t counted(unsigned int index)
-{
-	volatile uint64_t n = 0;
-
-	STM_ATOMIC {
-		n = STM_GET(*counter(index));
-	}
-	return n;
-}
-
-static struct stm_queue_counts counts(void)
-{
-	struct stm_queue_counts c = { 0 };
-
-	if (stm_queue_counts(queue, &c))
-		abort();
-	return c;
-}
 
 static int count_one(void *arg)
 {
@@ -88,18 +38,18 @@ TEST(each_task_runs_once)
 	static const unsigned int threads[] = { 1, 2, 3, 8, 40 };
 	uint64_t rounds = 0;
 
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
 		for (uintptr_t k = 0; k < TASKS; k++)
 			ASSERT_EQ(0, stm_queue_add(queue, note, (void *)k));
 		ASSERT_EQ(0, stm_queue_run(queue, threads[i]));
 		rounds++;
-		EXPECT_EQ(rounds * TASKS, counts().executed);
+		EXPECT_EQ(rounds * TASKS, counts_of(queue).executed);
 		for (unsigned int k = 0; k < COUNTERS; k++)
 			EXPECT_EQ(rounds * (TASKS / COUNTERS + (k < TASKS % COUNTERS)), counted(k));
 	}
 	EXPECT_EQ(0, stm_queue_run(queue, 2)); /* nothing to do */
-	EXPECT_EQ(rounds * TASKS, counts().executed);
+	EXPECT_EQ(rounds * TASKS, counts_of(queue).executed);
 	EXPECT_EQ(0, stm_queue_free(queue));
 }
 
@@ -117,7 +67,7 @@ static int note_order_task(void *arg)
 
 TEST(one_worker_keeps_the_order)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	for (uintptr_t k = 0; k < TASKS; k++)
 		ASSERT_EQ(0, stm_queue_add(queue, note_order_task, (void *)k));
 	ASSERT_EQ(0, stm_queue_run(queue, 1));
@@ -141,11 +91,11 @@ static int add_two(void *arg)
 
 TEST(tasks_add_tasks)
 {
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	for (unsigned int threads = 1; threads <= 4; threads++) {
 		ASSERT_EQ(0, stm_queue_add(queue, add_two, (void *)11));
 		ASSERT_EQ(0, stm_queue_run(queue, threads));
-		EXPECT_EQ(threads * 4095, counts().executed);
+		EXPECT_EQ(threads * 4095, counts_of(queue).executed);
 		EXPECT_EQ(threads * 4095, counted(0) + counted(1));
 	}
 }
@@ -161,7 +111,7 @@ static int add_next(void *arg)
 
 TEST(a_chain_of_tasks_comes_to_its_end)
 {
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	for (unsigned int threads = 1; threads <= 4; threads++) {
 		ASSERT_EQ(0, stm_queue_add(queue, add_next, (void *)999));
 		ASSERT_EQ(0, stm_queue_run(queue, threads));
@@ -193,7 +143,7 @@ static int add_pair_later(void *arg)
 
 TEST(workers_steal)
 {
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	pthread_barrier_init(&both, NULL, 2);
 	for (int i = 0; i < 50; i++) {
 		ASSERT_EQ(0, stm_queue_add(queue, add_pair_later, NULL));
@@ -219,7 +169,7 @@ static void *run_two(void *arg)
 
 TEST(an_addition_wakes_a_worker)
 {
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	pthread_barrier_init(&both, NULL, 2);
 	pthread_barrier_init(&entered, NULL, 2);
 	for (int i = 0; i < 30; i++) {
@@ -253,41 +203,41 @@ static int add_and_restart(void *arg)
 
 TEST(additions_of_aborted_attempts_vanish)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	/* by a thread that is no worker */
 	ASSERT_EQ(0, stm_atomic(add_and_restart, NULL));
 	ASSERT_EQ(0, stm_queue_run(queue, 2));
-	EXPECT_EQ(10, counts().executed);
+	EXPECT_EQ(10, counts_of(queue).executed);
 	EXPECT_EQ(5, counted(0));
 	EXPECT_EQ(5, counted(1));
 	EXPECT_EQ(3, stm_atomic(add_and_restart, (void *)3));
 	ASSERT_EQ(0, stm_queue_run(queue, 2));
-	EXPECT_EQ(10, counts().executed);
+	EXPECT_EQ(10, counts_of(queue).executed);
 	/* by a task */
 	attempts = 0;
 	ASSERT_EQ(0, stm_queue_add(queue, add_and_restart, NULL));
 	ASSERT_EQ(0, stm_queue_run(queue, 2));
-	EXPECT_EQ(21, counts().executed);
-	EXPECT_LE(4, counts().restarts);
+	EXPECT_EQ(21, counts_of(queue).executed);
+	EXPECT_LE(4, counts_of(queue).restarts);
 	EXPECT_EQ(10, counted(0));
 	/* by a task that fails */
 	ASSERT_EQ(0, stm_queue_add(queue, add_and_restart, (void *)4));
 	EXPECT_EQ(4, stm_queue_run(queue, 2));
 	EXPECT_EQ(0, stm_queue_run(queue, 2));
-	EXPECT_EQ(21, counts().executed);
+	EXPECT_EQ(21, counts_of(queue).executed);
 	EXPECT_EQ(0, stm_queue_free(queue));
 }
 
 TEST(additions_appear_at_commit)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	STM_ATOMIC {
 		EXPECT_EQ(0, stm_queue_add(queue, count_one, NULL));
 		EXPECT_EQ(NULL, in_thread(run_two, NULL));
-		EXPECT_EQ(0, counts().executed);
+		EXPECT_EQ(0, counts_of(queue).executed);
 	}
 	EXPECT_EQ(NULL, in_thread(run_two, NULL));
-	EXPECT_EQ(1, counts().executed);
+	EXPECT_EQ(1, counts_of(queue).executed);
 	EXPECT_EQ(1, counted(0));
 }
 
@@ -307,7 +257,7 @@ static void add_in_hook(void *arg)
 
 TEST(hooks_add_besides_their_transaction)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	for (unsigned int i = 1; i <= 3; i++) {
 		STM_ATOMIC {
 			EXPECT_EQ(0, stm_on_commit(add_in_hook, NULL));
@@ -325,7 +275,7 @@ TEST(one_transaction_adds_to_several_queues)
 {
 	struct stm_queue *first, *second;
 
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	first = queue;
 	second = stm_queue_new(NULL);
 	ASSERT_NE(NULL, second);
@@ -363,17 +313,17 @@ TEST(any_thread_adds_any_time)
 	pthread_t adders[2];
 	void *result;
 
-	ASSERT_EQ(0, open_queue(8, false));
+	ASSERT_EQ(0, open_queue(8, NULL));
 	for (int i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&adders[i], NULL, add_many, NULL));
-	while (counts().executed < OUTSIDE)
+	while (counts_of(queue).executed < OUTSIDE)
 		ASSERT_EQ(0, stm_queue_run(queue, 3));
 	for (int i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_join(adders[i], &result));
 		ASSERT_EQ(NULL, result);
 	}
 	ASSERT_EQ(0, stm_queue_run(queue, 3));
-	EXPECT_EQ(2 * OUTSIDE, counts().executed);
+	EXPECT_EQ(2 * OUTSIDE, counts_of(queue).executed);
 	EXPECT_EQ(2 * OUTSIDE, counted(0) + counted(1) + counted(2) + counted(3));
 }
 
@@ -402,24 +352,24 @@ TEST(a_failed_task_stops_the_queue)
 {
 	uint64_t n = 0;
 
-	ASSERT_EQ(0, open_queue(64, false));
+	ASSERT_EQ(0, open_queue(64, NULL));
 	for (unsigned int threads = 1; threads <= 4; threads++) {
 		for (unsigned int i = 0; i < 10; i++) {
-			uint64_t before = counts().executed;
+			uint64_t before = counts_of(queue).executed;
 
 			failure = (struct failure){ i * 50, (int)i - 5 ? (int)i - 5 : 77, i % 2 };
 			for (uintptr_t k = 0; k < 500; k++)
 				ASSERT_EQ(0, stm_queue_add(queue, fail_once, (void *)k));
 			EXPECT_EQ(failure.code, stm_queue_run(queue, threads));
 			n = counted(0);
-			EXPECT_EQ(n, counts().executed);
+			EXPECT_EQ(n, counts_of(queue).executed);
 			/* Several workers are not in step; one is. */
 			if (threads == 1) {
 				EXPECT_EQ(before + i * 50, n);
 			}
 			failure.at = ~0u;
 			EXPECT_EQ(0, stm_queue_run(queue, threads));
-			EXPECT_EQ(before + 499, counts().executed);
+			EXPECT_EQ(before + 499, counts_of(queue).executed);
 			EXPECT_EQ(before + 499, counted(0));
 		}
 	}
@@ -434,11 +384,88 @@ static int commit_with_code(void *arg)
 
 TEST(an_inevitable_task_commits_with_its_code)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	ASSERT_EQ(0, stm_queue_add(queue, commit_with_code, NULL));
 	EXPECT_EQ(5, stm_queue_run(queue, 1));
-	EXPECT_EQ(1, counts().executed);
+	EXPECT_EQ(1, counts_of(queue).executed);
 	EXPECT_EQ(1, counted(0));
+}
+
+/* ---- the end of a task ---- */
+
+#define FIRST 100u                      /* tasks that the test adds; those that tasks add have higher numbers */
+
+static struct stm_queue *going;
+static _Atomic unsigned int added[4 * FIRST], gone[4 * FIRST], steps[FIRST];
+static _Atomic bool fails;
+
+static void note_gone(stm_fn *fn, void *arg)
+{
+	if (fn)
+		gone[(uintptr_t)arg]++;
+}
+
+static int go(void *arg);
+
+static int add_going(uintptr_t i)
+{
+	int error = stm_queue_add(going, go, (void *)i);
+
+	if (!error)
+		added[i]++;
+	return error;
+}
+
+/* A step, then an addition that is rolled back, one that an abort undoes, one that stays. */
+static int go(void *arg)
+{
+	uintptr_t i = (uintptr_t)arg;
+	int savepoint;
+
+	count(0);
+	if (i >= FIRST)
+		return 0;
+	if (steps[i]++ == 0)
+		return STM_QUEUE_AGAIN;
+	savepoint = stm_savepoint();
+	if (add_going(i + FIRST) || stm_rollback(savepoint) || add_going(i + 2 * FIRST))
+		return 1;
+	if (steps[i] == 2)
+		stm_restart();
+	if (fails && i % 10 == 0)
+		return 2;
+	return add_going(i + 3 * FIRST);
+}
+
+TEST(each_task_is_gone_once)
+{
+	struct stm_queue_options options = { .size = sizeof(options), .gone = note_gone };
+
+	ASSERT_EQ(0, open_queue(8, NULL));
+	going = stm_queue_new(&options);
+	ASSERT_NE(NULL, going);
+	fails = true;
+	for (uintptr_t i = 0; i < FIRST; i++)
+		ASSERT_EQ(0, add_going(i));
+	/* Each failure ends a run and is gone; those that failed behind it come back. */
+	for (unsigned int failures = 0; failures < FIRST / 10; failures++) {
+		unsigned int n = 0;
+
+		EXPECT_EQ(2, stm_queue_run(going, 3));
+		for (unsigned int i = 0; i < FIRST; i += 10)
+			n += gone[i];
+		EXPECT_EQ(failures + 1, n);
+	}
+	EXPECT_EQ(0, stm_queue_run(going, 3));
+	for (uintptr_t i = 0; i < FIRST; i++)
+		ASSERT_EQ(0, add_going(i)); /* never to run */
+	EXPECT_EQ(1, atomic_load(&gone[0]));
+	EXPECT_EQ(0, stm_queue_free(going));
+	for (unsigned int i = 0; i < 4 * FIRST; i++) {
+		EXPECT_LE(i < FIRST ? 2u : i >= 3 * FIRST && i % 10 == 0 ? 0u : 1u,
+			  atomic_load(&added[i]));
+		EXPECT_EQ(atomic_load(&added[i]), atomic_load(&gone[i]));
+	}
 }
 
 static int restart_thrice(void *arg)
@@ -450,12 +477,12 @@ static int restart_thrice(void *arg)
 
 TEST(restarts_are_counted)
 {
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	for (int i = 0; i < 10; i++)
 		ASSERT_EQ(0, stm_queue_add(queue, restart_thrice, NULL));
 	ASSERT_EQ(0, stm_queue_run(queue, 1));
-	EXPECT_EQ(10, counts().executed);
-	EXPECT_EQ(30, counts().restarts);
+	EXPECT_EQ(10, counts_of(queue).executed);
+	EXPECT_EQ(30, counts_of(queue).restarts);
 }
 
 /* ---- workers ---- */
@@ -464,7 +491,7 @@ TEST(too_few_segments_run_nothing)
 {
 	struct stm_stats stats;
 
-	ASSERT_EQ(0, open_queue(3, false));
+	ASSERT_EQ(0, open_queue(3, NULL));
 	for (int i = 0; i < 100; i++)
 		ASSERT_EQ(0, stm_queue_add(queue, count_one, NULL));
 	EXPECT_EQ(-EAGAIN, stm_queue_run(queue, 3)); /* one is ours */
@@ -493,10 +520,10 @@ TEST(pinned_workers_have_a_cpu_each)
 	cpu_set_t process;
 
 	ASSERT_EQ(0, sched_getaffinity(0, sizeof(process), &process));
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	pthread_barrier_init(&both, NULL, 2);
 	for (int pin = 0; pin < 2; pin++) {
-		struct stm_queue_options options = { sizeof(options), pin };
+		struct stm_queue_options options = { .size = sizeof(options), .pin = pin };
 		struct stm_queue *q = stm_queue_new(&options);
 
 		masks_n = 0;
@@ -531,7 +558,7 @@ TEST(one_run_at_a_time)
 	pthread_t runner;
 	void *result;
 
-	ASSERT_EQ(0, open_queue(8, false));
+	ASSERT_EQ(0, open_queue(8, NULL));
 	pthread_barrier_init(&entered, NULL, 2);
 	pthread_barrier_init(&left, NULL, 2);
 	ASSERT_EQ(0, stm_queue_add(queue, stay, NULL));
@@ -560,7 +587,7 @@ TEST(errors)
 	errno = 0;
 	EXPECT_EQ(NULL, stm_queue_new(NULL));
 	EXPECT_EQ(ENXIO, errno);
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	errno = 0;
 	EXPECT_EQ(NULL, stm_queue_new(&options));
 	EXPECT_EQ(EINVAL, errno);
@@ -575,7 +602,6 @@ TEST(errors)
 	EXPECT_EQ(-EINVAL, stm_queue_add(NULL, count_one, NULL));
 	EXPECT_EQ(-EINVAL, stm_queue_add(queue, NULL, NULL));
 	EXPECT_EQ(-EINVAL, stm_queue_run(NULL, 1));
-	EXPECT_EQ(-EINVAL, stm_queue_run(queue, 0));
 	EXPECT_EQ(-EINVAL, stm_queue_counts(NULL, &c));
 	EXPECT_EQ(-EINVAL, stm_queue_counts(queue, NULL));
 	EXPECT_EQ(0, stm_queue_free(NULL));
@@ -604,7 +630,7 @@ TEST(a_child_of_fork_is_told)
 {
 	struct ended e;
 
-	ASSERT_EQ(0, open_queue(4, false));
+	ASSERT_EQ(0, open_queue(4, NULL));
 	e = run_child(add_in_child, NULL);
 	EXPECT_TRUE(was_killed_by(&e, SIGABRT) && said(&e, "stm_queue_add", "fork")) {
 		TH_LOG("%s", how(&e));

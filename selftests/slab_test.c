@@ -44,6 +44,17 @@ int __wrap_munmap(void *p, size_t len)
 	return __real_munmap(p, len);
 }
 
+static int huge, small;                 /* slabs for which such pages were asked for */
+
+int __real_madvise(void *p, size_t len, int advice);
+int __wrap_madvise(void *p, size_t len, int advice);
+int __wrap_madvise(void *p, size_t len, int advice)
+{
+	huge += advice == MADV_HUGEPAGE;
+	small += advice == MADV_NOHUGEPAGE;
+	return __real_madvise(p, len, advice);
+}
+
 static void *parts[PARTS];
 
 static void fill(size_t i)
@@ -108,6 +119,31 @@ TEST(a_burst_leaves_no_more_than_what_is_kept)
 		stm_part_give(parts[i]);
 	stm_parts_close();
 	EXPECT_EQ(0, slabs);
+}
+
+static void burst(void)
+{
+	huge = small = 0;
+	for (size_t i = 0; i < PARTS; i++)
+		parts[i] = stm_part_take();
+	for (size_t i = 0; i < PARTS; i++)
+		stm_part_give(parts[i]);
+}
+
+TEST(as_is_asked_for)
+{
+	stm_parts_open(0, false);
+	burst();
+	EXPECT_EQ(0, slabs);
+	EXPECT_EQ(0, huge);
+	EXPECT_LE(PARTS / 31, small);
+
+	stm_parts_open(2 * SLAB + 1, true);
+	burst();
+	EXPECT_EQ(3, slabs);
+	EXPECT_LE(PARTS / 31, huge);
+	EXPECT_EQ(0, small);
+	stm_parts_close();
 }
 
 /* The part given last is taken first: it is in the cache. */

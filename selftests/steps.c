@@ -13,7 +13,7 @@ static int run_steps(void *arg)
 {
 	struct script *script = arg;
 
-	script->attempts++;
+	__atomic_fetch_add(&script->attempts, 1, __ATOMIC_ACQ_REL);
 	for (unsigned int i = 0; i < script->n; i++) {
 		struct step *step = &script->steps[i];
 
@@ -27,6 +27,15 @@ static int run_steps(void *arg)
 			break;
 		case STEP_WRITE:
 			STM_SET(*step->word, step->value);
+			break;
+		case STEP_AWAIT:
+			if (STM_GET(*step->word) != step->value) {
+				stm_retry();
+				schedule_fail("stm_retry() returned");
+			}
+			break;
+		case STEP_COUNT:
+			STM_SET(*step->word, STM_GET(*step->word) + 1);
 			break;
 		case STEP_LOAD:
 			step->value = *(volatile uint64_t STM *)step->word;

@@ -19,7 +19,8 @@
 
 typedef uint64_t STM *word_t;
 
-enum step_kind { STEP_READ, STEP_WRITE, STEP_LOAD, STEP_STORE, STEP_STOP, STEP_INEVITABLE, STEP_CANCEL, STEP_VALIDATE };
+enum step_kind { STEP_READ, STEP_WRITE, STEP_LOAD, STEP_STORE, STEP_STOP, STEP_INEVITABLE, STEP_CANCEL, STEP_VALIDATE,
+		 STEP_AWAIT, STEP_COUNT };
 
 struct step {
 	enum step_kind kind;
@@ -46,6 +47,10 @@ struct script {
 #define INEVITABLE { .kind = STEP_INEVITABLE }
 #define CANCEL(c) { .kind = STEP_CANCEL, .value = (c) }
 #define VALIDATE { .kind = STEP_VALIDATE }
+/* stm_retry() unless the word has this value. */
+#define AWAIT(w, v) { .kind = STEP_AWAIT, .word = (w), .value = (v) }
+/* Add 1. */
+#define COUNT(w) { .kind = STEP_COUNT, .word = (w) }
 #define SCRIPT(...)                                                     \
 	{                                                               \
 		.steps = { __VA_ARGS__ },                               \
@@ -66,6 +71,12 @@ static inline word_t word_at(word_t words, size_t page, size_t i)
 
 void set_word(struct actor *actor, word_t word, uint64_t value);
 uint64_t get_word(struct actor *actor, word_t word);
+
+/* While it runs. */
+static inline unsigned int attempts_of(const struct script *script)
+{
+	return __atomic_load_n(&script->attempts, __ATOMIC_ACQUIRE);
+}
 
 /* @n commits, which write 1 .. n to the word. */
 void count_up(struct actor *actor, word_t word, uint64_t n);

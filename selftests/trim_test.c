@@ -1,115 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
  * trim_test.c - white box: pages that a segment no longer uses leave its view, others stay, nothing is lost.
- *
- * The clocks that trim.c looks at are the test's: linked with --wrap, so that seconds pass when the test says
- * so, and a sweep takes the CPU time that it is to take.
  */
 #include "kselftest_harness.h"
 #include "steps.h"
 #include "trim_support.h"
-
-#define AGE 3000u                       /* ms: the default */
-#define REGION STM_REGION_PAGES
-#define FIRST (2 * REGION)              /* the allocator is far below */
-#define REGIONS 8u
-#define HEAP_PAGES (FIRST + REGIONS * REGION)
-#define VERSIONS 100u                   /* transactions that make a page old enough, whatever the time */
-
-/* ---- one thread and its pages ---- */
-
-FIXTURE(trim) {
-	struct stm_seg *us;
-};
-
-static struct stm_options options_of(uint64_t age, uint64_t pages)
-{
-	struct stm_options options = STM_OPTIONS_INIT;
-
-	options.heap_size = HEAP_PAGES * STM_PAGE;
-	options.cluster = 1;
-	options.trim_age = age;
-	options.trim_pages = pages;
-	return options;
-}
-
-static int start(const struct stm_options *options)
-{
-	int error = stm_init(options);
-
-	if (!error)
-		error = stm_thread_attach();
-	return error ? error : stm_heap_grow(HEAP_PAGES * STM_PAGE);
-}
-
-FIXTURE_SETUP(trim)
-{
-	struct stm_options options = options_of(0, 0);
-
-	ASSERT_EQ(0, start(&options));
-	self->us = stm__self;
-}
-
-FIXTURE_TEARDOWN(trim)
-{
-	EXPECT_EQ(0, schedule_failures());
-	EXPECT_EQ(0, stm_fini());
-}
-
-/* Begin again with other options. */
-#define WITH(...)                                                       \
-	do {                                                            \
-		struct stm_options options = options_of(__VA_ARGS__);   \
-		ASSERT_EQ(0, stm_fini());                               \
-		ASSERT_EQ(0, start(&options));                          \
-		self->us = stm__self;                                   \
-	} while (0)
-
-/* Not inlined: gcc leaves the %gs out of constant addresses. */
-static __attribute__((__noinline__)) word_t word(size_t page, size_t i)
-{
-	return (word_t)(STM_HEAP + page * STM_PAGE + i * sizeof(uint64_t));
-}
-
-static uint64_t get(size_t page)
-{
-	volatile uint64_t value = 0;
-
-	STM_ATOMIC
-		value = STM_GET(*word(page, 0));
-	return value;
-}
-
-static void set(size_t page, uint64_t value)
-{
-	STM_ATOMIC
-		STM_SET(*word(page, 0), value);
-}
-
-static uint8_t state_of(size_t page)
-{
-	return stm__self->view.state[page];
-}
-
-/* Time goes by, while transactions use only @page; at its end there is a moment to trim. */
-static void pass(unsigned int ms, size_t page)
-{
-	time_now += ms * MS;
-	for (unsigned int i = 0; i < VERSIONS; i++)
-		get(page);
-	stm_trim_look(stm__self);
-	get(page);
-}
-
-/* As long as it takes: a page is cold when an age is over, and leaves with the next sweep, half an age later. */
-static void pass_ages(unsigned int ages, size_t page)
-{
-	for (unsigned int i = 0; i < ages * 8; i++)
-		pass(AGE / 8, page);
-}
-
-#define HOT FIRST
-#define ENOUGH 3u                       /* ages */
 
 TEST_F(trim, cold_pages_go_and_hot_pages_stay)
 {
@@ -603,89 +498,6 @@ TEST_F(trim, foreign_commits_to_a_trimmed_region_are_skipped)
 	actor_end(&other);
 }
 
-/* ---- how much ---- */
-
-TEST_F(trim, private_pages_are_limited)
-{
-	const uint64_t limit = 50;
-	unsigned int above = 0;
-	size_t page = FIRST;
-
-	WITH(0, limit);
-	for (unsigned int i = 0; i < 60; i++) {
-		for (unsigned int k = 0; k < 10; k++)
-			set(page++, i);
-		pass(20, page - 1); /* all is over in less than an age */
-		above += self->us->view.private > limit;
-		if (i >= 30)
-			EXPECT_GE(limit, self->us->view.private);
-	}
-	EXPECT_GT(10, above);
-	EXPECT_LT(20, self->us->trim.sweeps);
-	/* With less use they may stay for longer again. */
-	for (unsigned int i = 0; i < 60; i++)
-		pass(AGE / 4, page - 1);
-	EXPECT_EQ(0, self->us->trim.halvings);
-}
-
-/* One page in each region, all cold. */
-static void map_regions(void)
-{
-	for (unsigned int i = 1; i < REGIONS; i++)
-		set(FIRST + i * REGION, i);
-	for (unsigned int i = 0; i < 24; i++) {
-		pass(AGE / 8, HOT);
-		for (unsigned int k = 1; k < REGIONS; k++)
-			get(FIRST + k * REGION);
-	}
-}
-
-#define REGION_NS (2 * MS)              /* a step that visits one region, by the test's clock */
-
-/* Trim them all, and see that the time it took was granted before, but for the last step. */
-static void trim_regions(uint64_t share)
-{
-	struct stm_trim *trim = &stm__self->trim;
-	uint64_t began, pages, ns, most = 0;
-
-	map_regions();
-	trim->credit = 0;
-	began = time_now;
-	trim->seen = time_now;
-	pages = trim->pages;
-	ns = trim->ns;
-	cpu_step = REGION_NS / 2;
-	for (unsigned int i = 0; i < 10000 && trim->pages < pages + REGIONS - 1; i++) {
-		uint64_t before = trim->ns;
-
-		pass(10, HOT);
-		if (trim->ns - before > most)
-			most = trim->ns - before;
-		if (trim->ns - ns > (time_now - began) / 100 * share + REGION_NS)
-			schedule_fail("%llu ns of CPU time in %llu ns", (unsigned long long)(trim->ns - ns),
-				      (unsigned long long)(time_now - began));
-	}
-	cpu_step = 0;
-	if (most != REGION_NS)
-		schedule_fail("%llu ns of CPU time at one begin", (unsigned long long)most);
-	if (trim->pages != pages + REGIONS - 1)
-		schedule_fail("share %llu: pages are left", (unsigned long long)share);
-}
-
-TEST_F(trim, time_is_granted)
-{
-	static const uint64_t shares[] = { 0, 10, 100 };
-
-	for (unsigned int i = 0; i < 3; i++) {
-		struct stm_options options = options_of(0, 0);
-
-		ASSERT_EQ(0, stm_fini());
-		options.trim_share = shares[i];
-		ASSERT_EQ(0, start(&options));
-		trim_regions(shares[i] ? shares[i] : 1);
-	}
-}
-
 /* ---- how ---- */
 
 /* 128 pages, every other one in use. */
@@ -748,30 +560,6 @@ TEST_F(trim, what_cannot_be_dropped_stays)
 	EXPECT_EQ(64, self->us->trim.pages);
 	for (size_t page = FIRST; page < FIRST + 128; page++)
 		EXPECT_EQ(page, get(page));
-}
-
-/* The CPU time granted pays also for pages that come back soon: so they leave only as often as the share allows. */
-TEST_F(trim, pages_that_come_back_are_paid_for)
-{
-	struct stm_trim *trim = &self->us->trim;
-	int64_t credit;
-
-	set(FIRST + 1, 1);
-	set(FIRST + 2, 2);
-	EXPECT_EQ(0, trim->credit); /* nothing is missed that was never there */
-	pass_ages(ENOUGH, HOT);
-	ASSERT_EQ(2, trim->pages);
-	credit = trim->credit;
-	EXPECT_EQ(2, get(FIRST + 2));
-	EXPECT_GT(credit, trim->credit);
-	EXPECT_LE((int64_t)MS / 100, credit - trim->credit); /* a fault is no less */
-	EXPECT_GE((int64_t)MS / 50, credit - trim->credit);
-	/* The other comes back long after; a third one comes for the first time. */
-	pass_ages(ENOUGH * 3, HOT);
-	credit = trim->credit;
-	EXPECT_EQ(1, get(FIRST + 1));
-	EXPECT_EQ(0, get(FIRST + 30));
-	EXPECT_EQ(credit, trim->credit);
 }
 
 TEST_HARNESS_MAIN

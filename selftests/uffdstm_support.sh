@@ -14,6 +14,7 @@ cp "$UFFDSTM_BUILD/tools/uffdstm/uffdstm" uffdstm || exit 1
 # shellcheck disable=SC2034 # for who sources this
 tool=$tmp/uffdstm
 unset UFFDSTM_ENGINE UFFDSTM_STRICT UFFDSTM_VERBOSE
+export UFFDSTM_PROFILE=
 
 number=0
 failed=0

@@ -98,7 +98,10 @@ completion()
 {
 	complete_is check uffdstm ch && complete_is "--help --version" uffdstm -- &&
 		complete_is "--json --help" uffdstm check "" && complete_is --json uffdstm check --j &&
-		complete_is "" uffdstm frobnicate -- && complete_is --help uffdstm check --json --he
+		complete_is "--watch --json --help" uffdstm status - &&
+		complete_is "" uffdstm frobnicate -- && complete_is --help uffdstm check --json --he &&
+		complete_is "--html --help" uffdstm report --h && touch some.log && complete_is some.log uffdstm report some &&
+		complete_is some.log uffdstm report --output some
 }
 ok "completion" completion
 installed()
@@ -107,6 +110,7 @@ installed()
 
 	env -u MAKEFLAGS -u MAKELEVEL make -s -C "$UFFDSTM_SRC" -n install DESTDIR="$tmp/root" prefix=/usr >commands || return 1
 	for where in "tools/uffdstm/uffdstm .*/usr/bin/" "uffdstm.8 .*/usr/share/man/man8/" \
+		"uffdstm-report.1 .*/usr/share/man/man1/" \
 		"completion.bash .*/usr/share/bash-completion/completions/uffdstm"; do
 		grep -q "$where" commands || { echo "not installed: $where"; return 1; }
 	done

@@ -127,7 +127,7 @@ echo "TAP version 13"
 echo "1..7"
 ${CC:-gcc} -std=gnu11 -g -O2 -Wall -Wextra -Werror -Wno-clobbered -pthread -DSTM_SMALL_LAYOUT -I"$UFFDSTM_SRC/lib/include" \
 	-fno-tree-vectorize -fno-ivopts -fno-builtin-memset -fno-builtin-memcpy \
-	-o "$tmp/program" "$tmp/program.c" "$UFFDSTM_BUILD/small/libuffdstm.a" >"$tmp/log" 2>&1
+	-o "$tmp/program" "$tmp/program.c" "$UFFDSTM_BUILD/small/libuffdstm.a" -luring >"$tmp/log" 2>&1
 result $? "the program compiles"
 [ $status = 0 ] || exit 1
 
