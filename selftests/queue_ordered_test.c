@@ -692,13 +692,15 @@ TEST(one_that_waits_holds_back_no_log)
 
 /* ---- stopping one that sleeps ---- */
 
-static enum stm_point cancel_point;
+static _Atomic int cancel_point;
 
 static void cancel_there(enum stm_point point)
 {
-	if (point != cancel_point || point == STM_POINT_BEGIN)
+	int here = (int)point;
+
+	/* Two workers may be there at once: the first one does it. */
+	if (point == STM_POINT_BEGIN || !atomic_compare_exchange_strong(&cancel_point, &here, STM_POINT_BEGIN))
 		return;
-	cancel_point = STM_POINT_BEGIN;
 	if (stm_queue_cancel(queue))
 		bad = 1;
 }
