@@ -41,9 +41,20 @@ static void no_log_memory(size_t bytes)
 		bytes);
 }
 
+/*
+ * A commit to the base (alone.c) stores there, to lines that are in no cache if the heap is large: have them come while
+ * the transaction goes on. Without this it costs 10 ns a granule of a map of 100,000 entries.
+ */
+static inline void expect_base(const struct stm_seg *seg, size_t granule)
+{
+	if (atomic_load_explicit(&seg->alone, memory_order_relaxed))
+		__builtin_prefetch(stm_global.base + granule * STM_GRANULE, 1);
+}
+
 /* Append a run, or lengthen the last one. Room is there. @fresh: 0 or STM_FRESH. */
 static inline void append(struct stm_seg *seg, size_t granule, size_t count, uint64_t fresh)
 {
+	expect_base(seg, granule);
 	if (seg->extends == (granule | fresh) && seg->last->count + count <= STM_RUN_MAX) {
 		seg->last->count += count;
 	} else {

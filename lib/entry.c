@@ -120,8 +120,8 @@ void stm_entry_abandon(struct stm_seg *seg)
 			seg->undo_limit = less + UNDO_KEPT;
 		}
 	}
-	/* A large block holds nothing else. */
-	block = seg->block->size == BLOCK_BYTES ? NULL : usual_block(seg);
+	/* A large block goes, unless commits to the base left it in use, and something was published from it since. */
+	block = seg->block->size == BLOCK_BYTES || (uint8_t *)seg->entry != seg->block->bytes ? NULL : usual_block(seg);
 	if (block) {
 		delete_block(seg, seg->block);
 		seg->block = block;

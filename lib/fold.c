@@ -33,7 +33,7 @@
 #define PARK_VISITS 3u                  /* visits without a transaction between, after which a segment is parked */
 #define FOLD_BATCH ((uint64_t)8192)     /* entries folded by one call, so that nobody holds the lock for long */
 
-static bool counts(struct stm_seg *seg)
+bool stm_counts(const struct stm_seg *seg)
 {
 	return atomic_load_explicit(&seg->attached, memory_order_acquire) &&
 	       atomic_load_explicit(&seg->taken, memory_order_acquire) != STM_PARKED;
@@ -47,7 +47,7 @@ static uint64_t lowest_snapshot(struct stm_seg **holder)
 		struct stm_seg *seg = stm_global.segments[i];
 		uint64_t published;
 
-		if (!counts(seg))
+		if (!stm_counts(seg))
 			continue;
 		/* Pairs with publish_snapshot(): its reads of the log below are over. */
 		published = atomic_load_explicit(&seg->published, memory_order_acquire);
@@ -101,18 +101,30 @@ static void set_recyclable(uint64_t folded)
 	stm_log_release(lowest);
 }
 
+/* To the event log: what was folded since the last time, by alone.c, too. */
+static void tell(struct stm_seg *self, uint64_t since)
+{
+	uint64_t folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
+
+	if (folded != stm_global.fold_told)
+		stm_record_since(self, STM_EVENT_FOLD, since, folded - stm_global.fold_told);
+	stm_global.fold_told = folded;
+}
+
 /* Fold lock held; @self does it. Returns whether there is more to fold. */
 static bool fold(struct stm_seg *self, struct stm_seg **holder)
 {
 	uint64_t folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	uint64_t target = lowest_snapshot(holder);
 	struct stm_slot *slot = stm_global.fold_slot;
-	uint64_t since = stm_record_start(self), first = folded;
+	uint64_t since = stm_record_start(self);
 	bool more = false;
 	uint32_t tick;
 
-	if (target == UINT64_MAX || target <= folded)
+	if (target == UINT64_MAX || target <= folded) {
+		tell(self, since);
 		return false;
+	}
 	STM_POINT(FOLD);
 	tick = stm_tick();
 	if (target - folded > FOLD_BATCH) {
@@ -130,7 +142,7 @@ static bool fold(struct stm_seg *self, struct stm_seg **holder)
 	atomic_store_explicit(&stm_global.folded, folded, memory_order_release);
 	__atomic_store_n(&stm_status->folded, folded, __ATOMIC_RELAXED);
 	set_recyclable(folded);
-	stm_record_since(self, STM_EVENT_FOLD, since, folded - first);
+	tell(self, since);
 	return more;
 }
 
@@ -170,7 +182,7 @@ static void take_idle(struct stm_seg *self, uint64_t upto)
 	for (unsigned int i = 0; i < stm_global.segments_n; i++) {
 		struct stm_seg *seg = stm_global.segments[i];
 
-		if (seg == self || !counts(seg) ||
+		if (seg == self || !stm_counts(seg) ||
 		    atomic_load_explicit(&seg->state, memory_order_acquire) != STM_IDLE ||
 		    atomic_load_explicit(&seg->published, memory_order_acquire) >= upto)
 			continue;
@@ -213,7 +225,25 @@ static void try_fold(struct stm_seg *self, uint64_t lag)
 				stm_status_log_held_by(site);
 		}
 	}
+	stm_alone_try(self);
 	pthread_mutex_unlock(&stm_global.fold_lock);
+}
+
+void stm_fold_tell(struct stm_seg *self)
+{
+	tell(self, stm_record_start(self));
+}
+
+bool stm_fold_all(struct stm_seg *seg)
+{
+	struct stm_seg *holder = NULL;
+
+	if (pthread_mutex_trylock(&stm_global.fold_lock))
+		return false;
+	while (fold(seg, &holder))
+		;
+	pthread_mutex_unlock(&stm_global.fold_lock);
+	return atomic_load_explicit(&stm_global.folded, memory_order_relaxed) == seg->snapshot;
 }
 
 void stm_fold_try(struct stm_seg *seg)
@@ -235,12 +265,14 @@ void stm_unpark(struct stm_seg *seg)
 			sched_yield();
 			continue;
 		}
+		stm_alone_end();
 		pthread_mutex_lock(&stm_global.fold_lock);
 		seg->snapshot = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 		seg->slot = stm_global.fold_slot;
 		seg->idle_visits = 0;
 		atomic_store_explicit(&seg->published, seg->snapshot, memory_order_release);
 		atomic_store_explicit(&seg->taken, STM_FREE, memory_order_release);
+		stm_alone_ended(seg);
 		pthread_mutex_unlock(&stm_global.fold_lock);
 	}
 }

@@ -243,6 +243,9 @@ struct stm_seg {
 	/* Written seldom. */
 	_Atomic uint32_t taken __attribute__((__aligned__(64))); /* enum stm_taken */
 	_Atomic bool attached;
+	_Atomic bool alone;             /* it commits to the base: alone.c */
+	_Atomic bool at_base;           /* such a commit is under way; written by the owner */
+	uint32_t alone_tick;            /* the owner's: the time, for these */
 	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
 	uint32_t idle_since;            /* helpers': its version at the last visit */
 	unsigned int idle_visits;       /* helpers': visits since it last ran */
@@ -342,8 +345,11 @@ struct stm_global {
 	/* Under the fold lock. */
 	pthread_mutex_t fold_lock;
 	struct stm_slot *fold_slot;     /* the slot at @folded */
+	struct stm_seg *alone;          /* that was made so; NULL: none, or it has been told that it is not, and has no commit under way */
+	uint64_t fold_told;             /* to the event log: up to there */
 	uint64_t chunks_released;       /* chunks below this number were recycled */
 
+	_Atomic unsigned int joining;   /* threads between stm_alone_end() and stm_alone_ended() */
 	_Atomic(const struct stm_site *) log_held_by;
 	_Atomic uint64_t folded __attribute__((__aligned__(64))); /* the base is the state at this position */
 	_Atomic uint64_t recyclable;    /* slots and entries below it may be reused */
@@ -413,6 +419,7 @@ void stm_parts_close(void);
 
 int stm_entry_open(struct stm_seg *seg);
 void stm_entry_close(struct stm_seg *seg);
+#define STM_LARGE_ENTRY ((size_t)1 << 20)       /* memory of larger ones is not kept */
 bool stm_entry_reserve(struct stm_seg *seg, size_t bytes); /* room for a run of @bytes; false: no memory */
 bool stm_undo_reserve(struct stm_seg *seg, size_t bytes);
 void stm_entry_published(struct stm_seg *seg, uint64_t position); /* start the next one */
@@ -491,7 +498,10 @@ int stm_markers_empty(struct stm_seg *seg);     /* forget all markers, and give 
 
 /* ---- fold.c ---- */
 
+bool stm_counts(const struct stm_seg *seg);     /* attached, and not PARKED. Fold lock, or it may have changed */
 void stm_fold_try(struct stm_seg *seg);         /* after a commit */
+void stm_fold_tell(struct stm_seg *self);       /* fold lock: tell the event log what alone.c folded */
+bool stm_fold_all(struct stm_seg *seg);         /* up to its snapshot: whether it could */
 void stm_log_throttle(struct stm_seg *seg);     /* at begin: wait while the log is too long */
 void stm_unpark(struct stm_seg *seg);           /* at begin: a helper has, or had, the segment */
 
@@ -521,6 +531,15 @@ static inline void stm_set_markers(stm_marker *marker, size_t count, uint32_t ve
 bool stm_publish(struct stm_seg *seg);          /* commit what it wrote; false: it conflicts */
 bool stm_take_pending(struct stm_seg *seg);     /* put PENDING at the tail; false: it conflicts */
 void stm_empty_pending(struct stm_seg *seg);    /* give it up again */
+
+/* ---- alone.c ---- */
+
+bool stm_publish_alone(struct stm_seg *seg);    /* commit to the base; false: not that, stm_publish() */
+void stm_alone_try(struct stm_seg *self);       /* fold lock: if nobody else counts, and all is folded, be alone */
+void stm_alone_part(struct stm_seg *seg);       /* fold lock: it is detached */
+void stm_alone_end(void);                       /* before one attaches or un-parks: nobody is alone from here on */
+void stm_alone_ended(struct stm_seg *seg);      /* fold lock: it counts */
+void stm_alone_tell(struct stm_seg *seg);       /* to the event log, what it folded, if it is alone */
 
 /* ---- tx.c ---- */
 

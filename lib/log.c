@@ -90,7 +90,7 @@ void stm_log_release(uint64_t position)
 
 int stm_log_open(void)
 {
-	stm_global.chunks_released = 0;
+	stm_global.chunks_released = stm_global.fold_told = 0;
 	atomic_store(&stm_global.folded, 0);
 	atomic_store(&stm_global.recyclable, 0);
 	if (!stm_log_provide(0))

@@ -329,6 +329,9 @@ static __attribute__((__noinline__)) bool publish_recorded(struct stm_seg *seg)
 
 bool stm_publish(struct stm_seg *seg)
 {
+	/* Relaxed: the commit itself asks once more. */
+	if (atomic_load_explicit(&seg->alone, memory_order_relaxed) && likely(stm_publish_alone(seg)))
+		return true;
 	if (unlikely(seg->attention & STM_ATTEND_EVENTS))
 		return publish_recorded(seg);
 	return publish_small(seg, false) || publish(seg);

@@ -137,6 +137,7 @@ static struct stm_seg *unused_segment(void)
 /* Its view holds nothing, so any snapshot would do that fold has not passed: the newest such is `folded`. */
 static void join(struct stm_seg *seg)
 {
+	stm_alone_end();
 	pthread_mutex_lock(&stm_global.fold_lock);
 	seg->snapshot = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 	seg->slot = stm_global.fold_slot;
@@ -149,13 +150,15 @@ static void join(struct stm_seg *seg)
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->taken, STM_FREE, memory_order_relaxed);
-	/* Pairs with counts() in fold. */
+	/* Pairs with stm_counts(). */
 	atomic_store_explicit(&seg->attached, true, memory_order_release);
+	stm_alone_ended(seg);
 	pthread_mutex_unlock(&stm_global.fold_lock);
 }
 
 static void part(struct stm_seg *seg)
 {
+	stm_alone_tell(seg);
 	stm_recorder_detach(seg);
 	stm_wait_end(seg); /* an abort hook of stm_retry() may have ended the thread */
 	stm_run(seg);
@@ -170,6 +173,7 @@ static void part(struct stm_seg *seg)
 	stm_track_forget(seg);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);
 	atomic_store_explicit(&seg->attached, false, memory_order_release);
+	stm_alone_part(seg);
 	pthread_mutex_unlock(&stm_global.fold_lock);
 	stm_markers_empty(seg); /* the attach lock keeps the next thread away */
 }

@@ -30,6 +30,9 @@ enum stm_point {
 	STM_POINT_TRIM,                 /* cold pages are chosen, not yet dropped */
 	STM_POINT_WAITING,              /* stm_retry() has told that it waits, and not yet looked at the log */
 	STM_POINT_WAIT_LOOKED,          /* and has looked */
+	STM_POINT_ALONE,                /* a commit has told that it may write the base, and not yet asked whether it is alone */
+	STM_POINT_AT_BASE,              /* one of its runs is written */
+	STM_POINT_ALONE_ENDS,           /* who comes has told so, and not yet looked whether a commit is at the base */
 	STM_POINT_LOOKED,               /* the flusher has read the heads of rings, not yet taken the definitions */
 	STM_POINTS
 };
@@ -120,6 +123,8 @@ enum stm_mutant {
 	STM_MUTANT_BLOB_BYTES,          /* nor who gets a blob's bytes, of these */
 	STM_MUTANT_SAVEPOINT_BLOCKS,    /* a rollback keeps the blocks that were allocated since */
 	STM_MUTANT_MAP_LINK,            /* an entry is taken out of a map's chain without a write to its bucket */
+	STM_MUTANT_ALONE_STAYS,         /* who attaches or un-parks leaves another one alone */
+	STM_MUTANT_ALONE_NO_WAIT,       /* or does not wait for its commit */
 };
 
 #ifdef STM_MUTANTS

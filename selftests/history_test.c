@@ -23,10 +23,13 @@
 #define LONG_TIMEOUT 1500       /* seconds; against a hang only */
 
 static __thread uint64_t position = NO_POSITION;
+static _Atomic uint64_t alone;  /* commits to the base */
 
 static void remember_position(uint64_t at)
 {
 	position = at;
+	if (atomic_load_explicit(&stm__self->at_base, memory_order_relaxed))
+		atomic_fetch_add_explicit(&alone, 1, memory_order_relaxed);
 }
 
 static bool long_run(void)
@@ -148,6 +151,11 @@ static void *run_thread(void *arg)
 			stm_thread_detach();
 			attach();
 		}
+		if (history_chance(t, c->leave)) { /* so that another one may be alone */
+			stm_thread_detach();
+			usleep((useconds_t)history_random(t, 3000));
+			attach();
+		}
 	}
 	if (history_random(t, 2))
 		stm_thread_detach(); /* else at exit */
@@ -185,6 +193,7 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->nap = (unsigned int)PICK(r, 0, 200, 2000);
 	c->churn = (unsigned int)PICK(r, 0, 100, 3000);
 	c->help = (unsigned int)PICK(r, 0, 20, 200);
+	c->leave = (unsigned int)PICK(r, 0, 0, 50, 500);
 	c->cancel = (unsigned int)PICK(r, 0, 20, 100);
 	c->restart = (unsigned int)PICK(r, 0, 20, 100);
 	c->inevitable = (unsigned int)PICK(r, 0, 10, 100, 1000);
@@ -339,8 +348,8 @@ static void check_history(struct history_world *world, struct history_thread *th
 		stm_atomic(compare, &both);
 		stm_thread_detach();
 	}
-	printf("# %llu commits, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults, %llu pages trimmed\n",
-	       (unsigned long long)counts.wrote, (unsigned long long)counts.read_only,
+	printf("# %llu commits, %llu of them alone, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults, %llu pages trimmed\n",
+	       (unsigned long long)counts.wrote, (unsigned long long)atomic_load(&alone), (unsigned long long)counts.read_only,
 	       (unsigned long long)counts.undone, (unsigned long long)counts.events,
 	       (unsigned long long)(stats.aborts[STM_ABORT_CONFLICT] +
 				    stats.aborts[STM_ABORT_VALIDATE] +
@@ -368,11 +377,12 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 	choose_config(&world.config, next_random(&random), torture);
 	if (tracked)
 		choose_tracked(&world.config, next_random(&random));
-	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, help %u, trim %u, tracked %u\n",
+	printf("# STM_SEED=%llu: %u threads, %zu words on %zu pages, stride %zu, cluster %u, attempts %u, torture %u, inevitable %u, churn %u, leave %u, help %u, trim %u, tracked %u\n",
 	       (unsigned long long)seed, c->threads, c->words, c->pages, c->stride,
-	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->help, c->trim,
+	       c->options.cluster, c->options.attempts, c->torture, c->inevitable, c->churn, c->leave, c->help, c->trim,
 	       c->tracked_words + 2u * c->tracked_nodes);
 	fflush(stdout);
+	atomic_store(&alone, 0);
 	stm_commit_hook = remember_position;
 	error = stm_init(&c->options);
 	if (error) {

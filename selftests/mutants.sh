@@ -57,6 +57,8 @@ VECTOR_END          sequence_history_test global.four_threads
 BLOB_BYTES          sequence_history_test global.four_threads
 SAVEPOINT_BLOCKS    move_history_test  global.four_threads
 MAP_LINK            map_test           global.a_removal_inside_a_chain_conflicts
+ALONE_STAYS         alone_test         alone.who_came_keeps_its_snapshot
+ALONE_NO_WAIT       alone_test         alone.who_comes_waits_for_the_commit
 '
 
 log=$(mktemp -d) || exit 1
