@@ -7,7 +7,8 @@
  *
  * What must hold (DESIGN, invariant F and its kin):
  *   1. folded <= published <= snapshot for every attached segment that is not PARKED.
- *   2. The base is written by fold alone, under the fold lock. Published entries never change.
+ *   2. The base is written by fold, under the fold lock, or by the one segment that is alone (alone.c). Published entries
+ *      never change.
  *   3. A slot goes EMPTY -> entry, EMPTY -> PENDING, PENDING -> entry or EMPTY (its owner only).
  *   4. Page states, view and snapshot of a segment change only by (a) its thread while RUNNING, (b) a helper
  *      that holds the fold lock, set TAKEN, did a membarrier and then saw IDLE, (c) attach, detach and
