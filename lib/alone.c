@@ -59,6 +59,7 @@ static inline void move_on(struct stm_seg *seg, uint64_t position)
 	seg->slot++; /* it was not the last one of its chunk */
 	seg->snapshot = position + 1;
 	atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+	/* Without the fence of set_recyclable(): who alone counts has no pin while it commits, and nobody else has one. */
 	stm_global.fold_slot = seg->slot;
 	atomic_store_explicit(&stm_global.folded, position + 1, memory_order_release);
 	__atomic_store_n(&stm_status->folded, position + 1, __ATOMIC_RELAXED);
@@ -159,7 +160,8 @@ void stm_alone_end(void)
 	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	STM_POINT(ALONE_ENDS);
 	while (atomic_load_explicit(&seg->at_base, memory_order_acquire))
-		nanosleep(&(struct timespec){ .tv_nsec = WAIT_NS }, NULL);
+		/* Not nanosleep(3), where pthread_cancel(3) could end the thread, with the attach lock. */
+		syscall(SYS_nanosleep, &(struct timespec){ .tv_nsec = WAIT_NS }, NULL);
 }
 
 /* Fold lock held: who called stm_alone_end() counts now. */

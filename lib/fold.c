@@ -106,8 +106,9 @@ static void tell(struct stm_seg *self, uint64_t since)
 {
 	uint64_t folded = atomic_load_explicit(&stm_global.folded, memory_order_relaxed);
 
-	if (folded != stm_global.fold_told)
-		stm_record_since(self, STM_EVENT_FOLD, since, folded - stm_global.fold_told);
+	if (!stm_recording(self) || folded == stm_global.fold_told)
+		return;
+	stm_record_since(self, STM_EVENT_FOLD, since, folded - stm_global.fold_told);
 	stm_global.fold_told = folded;
 }
 
@@ -126,7 +127,7 @@ static bool fold(struct stm_seg *self, struct stm_seg **holder)
 		return false;
 	}
 	STM_POINT(FOLD);
-	tick = stm_tick();
+	tick = self->alone_tick = stm_tick();
 	if (target - folded > FOLD_BATCH) {
 		target = folded + FOLD_BATCH;
 		more = true;

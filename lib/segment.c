@@ -39,6 +39,19 @@ _Static_assert(sizeof(struct stm_run) == 8, "two single granules make an entry o
 static pthread_mutex_t attach_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_key_t exit_key;
 
+/* A cancelled thread would end with the lock: there are cancellation points on the way, in open(2) for one. */
+static void lock_attach(int *cancel)
+{
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, cancel);
+	pthread_mutex_lock(&attach_lock);
+}
+
+static void unlock_attach(int cancel)
+{
+	pthread_mutex_unlock(&attach_lock);
+	pthread_setcancelstate(cancel, NULL);
+}
+
 static int set_gs_base(void *start)
 {
 	return syscall(SYS_arch_prctl, ARCH_SET_GS, start) ? -errno : 0;
@@ -211,7 +224,7 @@ static int attach_locked(void)
 
 int stm_thread_attach(void)
 {
-	int error;
+	int error, cancel;
 
 	stm_stop_if_forked("stm_thread_attach");
 	if (!stm_global.ready)
@@ -223,20 +236,22 @@ int stm_thread_attach(void)
 		return -EBUSY;
 	}
 	stm_fault_unblock();
-	pthread_mutex_lock(&attach_lock);
+	lock_attach(&cancel);
 	error = attach_locked();
-	pthread_mutex_unlock(&attach_lock);
+	unlock_attach(cancel);
 	return error;
 }
 
 static void detach(struct stm_seg *seg)
 {
+	int cancel;
+
 	stm__self = NULL;
 	pthread_setspecific(exit_key, NULL);
 	set_gs_base(NULL);
-	pthread_mutex_lock(&attach_lock);
+	lock_attach(&cancel);
 	part(seg);
-	pthread_mutex_unlock(&attach_lock);
+	unlock_attach(cancel);
 }
 
 int stm_thread_detach(void)

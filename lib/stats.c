@@ -81,8 +81,8 @@ int stm_stats(struct stm_stats *stats, size_t size)
 	all.engine_opened = facts.opened;
 	all.engine_in_calls = facts.in_system_calls;
 	all.log_held_by = atomic_load_explicit(&stm_global.log_held_by, memory_order_relaxed);
+	all.folded = of_all(&stm_status->folded); /* first: it is never more than what was committed */
 	all.committed = find_tail();
-	all.folded = of_all(&stm_status->folded);
 	all.parked = of_all(&stm_status->parks);
 	all.heap_bytes = of_all(&stm_status->heap_bytes);
 	all.strict_reports = stm_strict_reports();

@@ -191,6 +191,42 @@ TEST_F(alone, what_needs_the_log_goes_there)
 	EXPECT_EQ(10, get_word(&self->b, word));
 }
 
+static void *attach_cancelled(void *arg)
+{
+	(void)arg;
+	pthread_cancel(pthread_self());
+	if (stm_thread_attach())
+		schedule_fail("stm_thread_attach() failed");
+	pthread_testcancel();
+	return NULL;
+}
+
+/* It ends attached, when it is there: not while it waits, with a lock, nor in a call on the way. */
+TEST_F(alone, a_cancelled_thread_comes)
+{
+	struct stop stop = { .reached = 0 };
+	word_t word = word_at(self->words, 1, 0);
+	struct script write = SCRIPT(WRITE(word, 5));
+	void *result = NULL;
+	pthread_t thread;
+
+	ALONE();
+	actor_stop_at(&self->a, STM_POINT_AT_BASE, 1, &stop);
+	script_start(&self->a, &write);
+	stop_await(&stop);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, attach_cancelled, NULL));
+	while (!atomic_load(&stm_global.joining))
+		usleep(1000);
+	usleep(10000);
+	stop_release(&stop);
+	actor_wait(&self->a);
+	ASSERT_EQ(0, pthread_join(thread, &result));
+	EXPECT_EQ(PTHREAD_CANCELED, result);
+	EXPECT_EQ(0, atomic_load(&stm_global.joining));
+	EXPECT_EQ(5, get_word(&self->b, word));
+	EXPECT_TRUE(leave_alone(&self->a, self->words));
+}
+
 #define LARGE ((size_t)96 << 10)        /* bytes: more than a block of the log, less than STM_LARGE_ENTRY */
 
 struct large {
