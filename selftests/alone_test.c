@@ -80,7 +80,7 @@ TEST_F(alone, a_commit_leaves_nothing_behind)
 		ASSERT_EQ(folded(), tail());
 		if (last) /* by the log */
 			continue;
-		ASSERT_EQ(STM_SLOT_EMPTY, slot->entry);
+		ASSERT_EQ(STM_SLOT_EMPTY, atomic_load(&slot->entry));
 		ASSERT_EQ(entry, seg->entry);
 	}
 	EXPECT_TRUE(atomic_load(&seg->alone));
