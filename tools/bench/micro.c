@@ -62,7 +62,7 @@ static void usage(FILE *to)
 		"usage: micro [-q] [-r ROUNDS] [-t MS] [-w WORKLOAD] [-i IMPL] [-o FILE] "
 		"[-s PART]\n"
 		"\n"
-		"  -r ROUNDS    so many times all in turn, then medians (default 9)\n"
+		"  -r ROUNDS    so many times all in turn, then medians (default 7)\n"
 		"  -t MS        length of one measurement (default 150)\n"
 		"  -w WORKLOAD  only workloads with this in their name\n"
 		"  -i IMPL      only the implementation seq, mutex or stm, in the table\n"
@@ -115,7 +115,7 @@ static int run_part(int argc, char **argv, const struct part *part)
 
 int main(int argc, char **argv)
 {
-	struct settings s = { .rounds = 9, .ms = 150, .json = DEFAULT_JSON };
+	struct settings s = { .rounds = 7, .ms = 150, .json = DEFAULT_JSON };
 	const struct part *only = NULL;
 	int option, worst = 0;
 
