@@ -14,8 +14,11 @@ static inline bool touches_view(const struct stm_view *view, uint64_t entry, uin
 {
 	if (unlikely(entry & STM_SLOT_MANY))
 		return true;
-	return stm_view_has_region(view, summary & 0xffff) ||
-	       stm_view_has_region(view, summary >> 16 & 0xffff) ||
+	if (stm_view_has_region(view, summary & 0xffff))
+		return true;
+	if (likely(summary == (summary << 16 | summary >> 48))) /* all lanes repeat one region */
+		return false;
+	return stm_view_has_region(view, summary >> 16 & 0xffff) ||
 	       stm_view_has_region(view, summary >> 32 & 0xffff) ||
 	       stm_view_has_region(view, summary >> 48 & 0xffff);
 }
@@ -38,18 +41,13 @@ static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t co
 	return false;
 }
 
-bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot)
+/* The transaction read something that was written in the slot, which touches the view. */
+static __attribute__((__noinline__)) bool clashes(const struct stm_seg *seg, const struct stm_slot *slot)
 {
 	const uint8_t *state = seg->view.state;
-	struct stm_reader reader;
+	struct stm_reader reader = stm_read_slot(slot);
 	struct stm_piece piece;
 
-	STM_COUNT(tested_slots, 1);
-	if (!touches_view(&seg->view, entry_word(slot), slot->summary)) {
-		STM_COUNT(tested_skipped, 1);
-		return false;
-	}
-	reader = stm_read_slot(slot);
 	while (stm_next_piece(&reader, &piece)) {
 		size_t granule = piece.granule, end = granule + piece.count;
 
@@ -66,6 +64,15 @@ bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot)
 			granule = stop;
 		} while (granule < end);
 	}
+	return false;
+}
+
+static inline bool conflicts(const struct stm_seg *seg, const struct stm_slot *slot, uint64_t entry)
+{
+	STM_COUNT(tested_slots, 1);
+	if (touches_view(&seg->view, entry, slot->summary))
+		return clashes(seg, slot);
+	STM_COUNT(tested_skipped, 1);
 	return false;
 }
 
@@ -92,25 +99,21 @@ static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, co
 	}
 }
 
-void stm_apply(struct stm_seg *seg, const struct stm_slot *slot)
+/* The slot touches the view. */
+static __attribute__((__noinline__)) void apply(struct stm_seg *seg, const struct stm_slot *slot)
 {
-	struct stm_reader reader;
+	struct stm_reader reader = stm_read_slot(slot);
 	struct stm_piece piece;
 
-	STM_COUNT(applied_slots, 1);
-	if (!touches_view(&seg->view, entry_word(slot), slot->summary)) {
-		STM_COUNT(applied_skipped, 1);
-		return;
-	}
-	reader = stm_read_slot(slot);
 	while (stm_next_piece(&reader, &piece)) {
 		size_t page = piece.granule / STM_PAGE_GRANULES;
+		bool one_page = page == (piece.granule + piece.count - 1) / STM_PAGE_GRANULES;
+		uint8_t state = seg->view.state[page];
 
-		if (likely(page == (piece.granule + piece.count - 1) / STM_PAGE_GRANULES &&
-			   seg->view.state[page] == STM_PAGE_PRIVATE)) {
+		if (likely(one_page && state == STM_PAGE_PRIVATE)) {
 			STM_COUNT(applied_bytes, piece.count * STM_GRANULE);
 			stm_copy_granules(seg->view.heap + piece.granule * STM_GRANULE, piece.bytes, piece.count);
-		} else {
+		} else if (!one_page || state != STM_PAGE_UNMAPPED) {
 			apply_by_pages(seg, &piece);
 		}
 	}
@@ -146,41 +149,52 @@ static void publish_snapshot(struct stm_seg *seg)
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_release);
 }
 
-/* Move over the slot, or group of slots, at the snapshot, which is published. */
-static inline void step(struct stm_seg *seg)
+static inline void stand_at(struct stm_seg *seg, struct stm_slot *slot, uint64_t position)
+{
+	seg->slot = slot;
+	seg->snapshot = position;
+}
+
+/* Apply from the snapshot on what is published, but nothing from @end on: a group of slots at a time, where that may be skipped. */
+static void walk(struct stm_seg *seg, uint64_t end)
 {
 	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
+	uint64_t position = seg->snapshot, entry;
 
-	if (unlikely(at_group(position)) && skip_group(&seg->view, slot, position)) {
-		STM_COUNT(applied_groups, 1);
-		seg->slot = stm_slot_next(slot + STM_GROUP_SLOTS - 1, position + STM_GROUP_SLOTS - 1);
-		seg->snapshot = position + STM_GROUP_SLOTS;
-		return;
+	while (position < end && stm_is_published(entry = entry_word(slot))) {
+		unsigned int steps = 1;
+
+		if (unlikely(at_group(position)) && skip_group(&seg->view, slot, position)) {
+			STM_COUNT(applied_groups, 1);
+			steps = STM_GROUP_SLOTS;
+		} else {
+			STM_COUNT(applied_slots, 1);
+			if (STM_MUTATED(EARLY_SNAPSHOT))
+				atomic_store_explicit(&seg->published, position + 1, memory_order_release);
+			if (touches_view(&seg->view, entry, slot->summary)) {
+				stand_at(seg, slot, position); /* a page that is mapped holds what is before it */
+				apply(seg, slot);
+			} else {
+				STM_COUNT(applied_skipped, 1);
+			}
+			STM_POINT(APPLIED);
+		}
+		slot = stm_slot_next(slot + steps - 1, position + steps - 1);
+		position += steps;
 	}
-	if (STM_MUTATED(EARLY_SNAPSHOT))
-		atomic_store_explicit(&seg->published, position + 1, memory_order_release);
-	stm_apply(seg, slot);
-	STM_POINT(APPLIED);
-	seg->slot = stm_slot_next(slot, position);
-	seg->snapshot = position + 1;
+	stand_at(seg, slot, position);
+	publish_snapshot(seg);
 }
 
 void stm_advance(struct stm_seg *seg)
 {
-	if (!stm_is_published(entry_word(seg->slot)))
-		return;
-	do
-		step(seg);
-	while (stm_is_published(entry_word(seg->slot)));
-	publish_snapshot(seg);
+	if (stm_is_published(entry_word(seg->slot)))
+		walk(seg, UINT64_MAX);
 }
 
 void stm_advance_to(struct stm_seg *seg, uint64_t position)
 {
-	while (seg->snapshot < position)
-		step(seg);
-	publish_snapshot(seg);
+	walk(seg, position);
 }
 
 /*
@@ -190,17 +204,17 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position)
 bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position)
 {
 	struct stm_slot *at = *slot;
-	uint64_t p = *position;
+	uint64_t p = *position, entry;
 	bool found = false;
 
-	while (stm_is_published(entry_word(at))) {
+	while (stm_is_published(entry = entry_word(at))) {
 		if (unlikely(at_group(p)) && skip_group(&seg->view, at, p)) {
 			STM_COUNT(tested_groups, 1);
 			p += STM_GROUP_SLOTS;
 			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, p - 1);
 			continue;
 		}
-		found = stm_conflicts(seg, at);
+		found = conflicts(seg, at, entry);
 		if (unlikely(found))
 			break;
 		at = stm_slot_next(at, p);

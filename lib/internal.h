@@ -429,8 +429,6 @@ void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody 
 
 /* ---- apply.c: reading entries, into a view ---- */
 
-bool stm_conflicts(const struct stm_seg *seg, const struct stm_slot *slot);
-void stm_apply(struct stm_seg *seg, const struct stm_slot *slot);
 void stm_advance(struct stm_seg *seg);          /* apply all that is published, publish the snapshot */
 void stm_advance_to(struct stm_seg *seg, uint64_t position);
 bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position);
