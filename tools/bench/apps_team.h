@@ -75,8 +75,17 @@ static void *member_main(void *arg)
 {
 	struct member *member = arg;
 
+	member->main(member->id, member->arg);
+	return NULL;
+}
+
+/*
+ * With one thread its own choice would be to run transactions without instrumentation: was it told otherwise? Asked
+ * before there are others: where two threads begin their first transactions together, one is serial now and then.
+ */
+static void team_check(void)
+{
 #ifdef IMPL_LIBITM
-	/* With one thread its own choice would be to run transactions without instrumentation: was it told otherwise? */
 	static int how;
 
 	__transaction_atomic {
@@ -85,8 +94,6 @@ static void *member_main(void *arg)
 	if (how != 1)
 		die("libitm does not instrument transactions: ITM_DEFAULT_METHOD has no effect");
 #endif
-	member->main(member->id, member->arg);
-	return NULL;
 }
 
 static void impl_team(unsigned int n, void (*main)(unsigned int id, void *arg), void *arg)
@@ -96,6 +103,7 @@ static void impl_team(unsigned int n, void (*main)(unsigned int id, void *arg), 
 
 	if (!members)
 		die("no memory for %u threads", n);
+	team_check();
 	for (unsigned int i = 0; i < n; i++) {
 		members[i] = (struct member){ .id = i, .main = main, .arg = arg };
 		if (i == 0)
