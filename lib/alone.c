@@ -38,7 +38,6 @@ static inline void write_base(const struct stm_seg *seg)
 
 	for (uint32_t left = seg->runs; left; left--) {
 		size_t granule = run->granule, count = run->count;
-		size_t page = granule / STM_PAGE_GRANULES, last = (granule + count - 1) / STM_PAGE_GRANULES;
 		const uint8_t *from = seg->view.heap + granule * STM_GRANULE;
 		uint8_t *to = stm_global.base + granule * STM_GRANULE;
 
@@ -46,8 +45,7 @@ static inline void write_base(const struct stm_seg *seg)
 			stm_copy_fresh_granules(to, from, count);
 		else
 			memcpy(to, from, count * STM_GRANULE);
-		for (; page <= last; page++)
-			stm_page_folded(page, tick);
+		stm_run_folded(granule, count, tick);
 		run = (const struct stm_run *)((const uint8_t *)(run + 1) + count * STM_GRANULE);
 		STM_POINT(AT_BASE);
 	}

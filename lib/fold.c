@@ -65,12 +65,8 @@ static void fold_slot(const struct stm_slot *slot, uint32_t tick)
 	struct stm_piece piece;
 
 	while (stm_next_piece(&reader, &piece)) {
-		size_t page = piece.granule / STM_PAGE_GRANULES;
-		size_t last = (piece.granule + piece.count - 1) / STM_PAGE_GRANULES;
-
 		stm_copy_granules(stm_global.base + piece.granule * STM_GRANULE, piece.bytes, piece.count);
-		for (; page <= last; page++)
-			stm_page_folded(page, tick);
+		stm_run_folded(piece.granule, piece.count, tick);
 	}
 }
 

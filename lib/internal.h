@@ -469,6 +469,15 @@ static inline void stm_page_folded(size_t page, uint32_t tick)
 		atomic_store_explicit(at, tick << 1 | (old && tick - (old >> 1) <= STM_TICKS_LATELY), memory_order_relaxed);
 }
 
+/* The same for all pages of a run. */
+static inline void stm_run_folded(size_t granule, size_t count, uint32_t tick)
+{
+	size_t page = granule / STM_PAGE_GRANULES, last = (granule + count - 1) / STM_PAGE_GRANULES;
+
+	for (; page <= last; page++)
+		stm_page_folded(page, tick);
+}
+
 /* ---- track.c: memory without barriers ---- */
 
 bool stm_page_is_tracked(size_t page);
