@@ -13,6 +13,15 @@
  *                       barrier, load alone: as with TAKEN, it has no fence. Between, @joining keeps anybody from being made
  *                       alone again.
  *
+ * Nor does it mark what it reads: who is alone has nobody to conflict with. `unmarked` tells the inlined barriers. An
+ * attempt that begins with it is blind, to its end: as soon as anybody else has published a commit since its
+ * snapshot, it conflicts, whatever it has read. Who ends `alone` clears `unmarked`, at any time: begin copies it to
+ * `blind` before the first read, and it is set, both are, by the owner alone. So reads without markers are those
+ * of blind attempts, with no fence: a load that comes too early makes an attempt blind that need not be. An attempt that
+ * nobody else's commit may undo (right of way), one that waits (stm_retry), and one whose reads are counted (names) are
+ * not blind. Then, and after a blind one had a conflict, reads are marked for a while: so that of long transactions, where
+ * somebody comes again and again, one in STM_MARKED_ATTEMPTS is lost.
+ *
  * What needs the log goes there as ever: an inevitable transaction, for its PENDING; a commit that a waiter in
  * stm_retry() may have read; the last slot of a chunk. The next commit folds that first. Strict mode never comes here.
  */
@@ -107,10 +116,31 @@ bool stm_publish_alone(struct stm_seg *seg)
 
 /* ---- its beginning and end ---- */
 
+void stm_mark_reads(struct stm_seg *seg)
+{
+	seg->marked_since = seg->version;
+	atomic_store_explicit(&seg->unmarked, 0, memory_order_relaxed);
+}
+
+/* Fold lock held, so that nobody comes meanwhile: it is alone. */
+static void review_marks(struct stm_seg *self)
+{
+	if (self->version - self->marked_since < stm_global.marked_attempts)
+		return;
+	if (stm_trim_wants_marks(self)) {
+		atomic_store_explicit(&self->unmarked, 0, memory_order_relaxed);
+		return;
+	}
+	self->blind = 1; /* if this is in an attempt: from here on */
+	atomic_store_explicit(&self->unmarked, 1, memory_order_relaxed);
+}
+
 /* Fold lock held. Once for each chunk of the log, at least. */
 void stm_alone_try(struct stm_seg *self)
 {
 	self->alone_tick = stm_tick();
+	if (is_alone(self))
+		review_marks(self);
 	if (is_alone(self) || self->strict || atomic_load(&stm_global.joining) ||
 	    atomic_load_explicit(&stm_global.folded, memory_order_relaxed) != self->snapshot)
 		return;
@@ -119,6 +149,8 @@ void stm_alone_try(struct stm_seg *self)
 			return;
 	stm_global.alone = self;
 	atomic_store_explicit(&self->alone, true, memory_order_relaxed);
+	stm_trim_alone(self);
+	review_marks(self);
 }
 
 void stm_alone_tell(struct stm_seg *seg)
@@ -130,10 +162,17 @@ void stm_alone_tell(struct stm_seg *seg)
 	pthread_mutex_unlock(&stm_global.fold_lock);
 }
 
+/* Fold lock held. */
+static void end(struct stm_seg *seg)
+{
+	atomic_store_explicit(&seg->alone, false, memory_order_relaxed);
+	atomic_store_explicit(&seg->unmarked, 0, memory_order_relaxed);
+}
+
 /* Fold lock held: the segment does not count any more. */
 void stm_alone_part(struct stm_seg *seg)
 {
-	atomic_store_explicit(&seg->alone, false, memory_order_relaxed);
+	end(seg);
 	if (stm_global.alone == seg)
 		stm_global.alone = NULL;
 }
@@ -150,7 +189,7 @@ void stm_alone_end(void)
 	pthread_mutex_lock(&stm_global.fold_lock);
 	seg = stm_global.alone;
 	if (seg)
-		atomic_store_explicit(&seg->alone, false, memory_order_relaxed);
+		end(seg);
 	pthread_mutex_unlock(&stm_global.fold_lock);
 	if (!seg || STM_MUTATED(ALONE_NO_WAIT))
 		return;

@@ -198,7 +198,8 @@ void stm_advance_to(struct stm_seg *seg, uint64_t position)
 }
 
 /*
- * Validate the transaction against all that is published from *@slot, at *@position, on: true if it conflicts.
+ * Validate the transaction against all that is published from *@slot, at *@position, on: true if it conflicts. With
+ * any of it, if not all its reads were marked.
  * Then they tell the slot, else the first one that is not published, from where to go on later.
  */
 bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position)
@@ -207,6 +208,8 @@ bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64
 	uint64_t p = *position, entry;
 	bool found = false;
 
+	if (unlikely(seg->blind) && !STM_MUTATED(BLIND))
+		return stm_is_published(entry_word(at));
 	while (stm_is_published(entry = entry_word(at))) {
 		if (unlikely(at_group(p)) && skip_group(&seg->view, at, p)) {
 			STM_COUNT(tested_groups, 1);

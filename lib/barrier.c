@@ -30,7 +30,7 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 static inline void mark(struct stm_seg *seg, size_t granule, size_t count)
 {
 	stm_set_markers(seg->write_markers + granule, count, seg->version);
-	if (!STM_MUTATED(WRITE_NOT_READ))
+	if (!seg->blind && !STM_MUTATED(WRITE_NOT_READ))
 		stm_set_markers(seg->read_markers + granule, count, seg->version);
 }
 
@@ -221,15 +221,23 @@ void stm_write_from(uintptr_t a, size_t len, const void *behind)
 		write_range(a, len, behind);
 }
 
+static void mark_read(struct stm_seg *seg, uintptr_t a, size_t len)
+{
+	size_t granule = (a - STM_HEAP) / STM_GRANULE;
+	size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
+
+	stm_set_markers(seg->read_markers + granule, end - granule, seg->version);
+}
+
 void stm__read_range(uintptr_t a, size_t len)
 {
-	if (len) {
-		struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
-		size_t granule = (a - STM_HEAP) / STM_GRANULE;
-		size_t end = (a - STM_HEAP + len + STM_GRANULE - 1) / STM_GRANULE;
+	struct stm_seg *seg;
 
-		stm_set_markers(seg->read_markers + granule, end - granule, seg->version);
-	}
+	if (!len)
+		return;
+	seg = self_in_transaction(a, len, "stm_read");
+	if (!seg->blind)
+		mark_read(seg, a, len);
 }
 
 int stm_log_fresh(struct stm_seg *seg, size_t granule, size_t count)
@@ -258,9 +266,13 @@ void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uin
 
 /* ---- STM_DEBUG programs ---- */
 
+/* What is read is marked in any case: stm__check_local() looks for it. */
 void stm__check_read(uintptr_t a, size_t len)
 {
-	self_in_transaction(a, len, "stm_read");
+	struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
+
+	if (seg->blind && len)
+		mark_read(seg, a, len);
 }
 
 void stm__check_write(uintptr_t a, size_t len)

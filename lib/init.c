@@ -134,6 +134,7 @@ static int read_options(const struct stm_options *given)
 		o.cluster_max = o.cluster ? o.cluster : CLUSTER_MAX;
 	if (!o.cluster)
 		o.cluster = CLUSTER_DEFAULT < o.cluster_max ? CLUSTER_DEFAULT : o.cluster_max;
+	stm_global.marked_attempts = STM_MARKED_ATTEMPTS;
 	if (!stm_global.writes_min)
 		stm_global.writes_min = WRITES_DEFAULT < o.cluster_max ? WRITES_DEFAULT : o.cluster_max;
 	if (o.event_log && !*o.event_log)

@@ -190,6 +190,10 @@ struct stm_trim {
 	} samples[STM_TRIM_SAMPLES];    /* a ring */
 	unsigned int newest;            /* sample */
 	unsigned int begins;            /* slow ones */
+	uint64_t blind_since;           /* ns of the coarse clock: alone, since then no reads are marked */
+	uint64_t marks_from;            /* @time: alone, */
+	bool marking;                   /* but since then they are */
+	bool was_blind;                 /* at the last look: markers do not tell which pages are used */
 	bool sweeping;
 	uint8_t number;                 /* of the sweep, modulo STM_SWEEP_NUMBERS */
 	size_t region;                  /* where the sweep goes on */
@@ -229,12 +233,14 @@ struct stm_seg {
 			uint32_t attention; /* what the end must look at besides: STM_ATTEND_* */
 			/* Read by fold and helpers now and then. */
 			_Atomic uint64_t state; /* STM_IDLE, or the site of the running transaction */
+			void (*write)(uintptr_t a, size_t len);
+			_Atomic uint16_t unmarked; /* set by the owner, see alone.c; may be cleared at any time by who comes */
+			uint16_t blind; /* the attempt may have reads without a marker: whatever is published conflicts */
+			uint32_t heed; /* what begin must look at: STM_HEED_* */
 		};
 	};
 	struct stm_slot *slot;          /* the slot at @snapshot */
 	uint64_t snapshot;
-	uint32_t heed;                  /* what begin must look at: STM_HEED_* */
-	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
 
 	struct stm_checkpoint checkpoint __attribute__((__aligned__(64)));
 
@@ -247,6 +253,7 @@ struct stm_seg {
 	_Atomic bool alone;             /* it commits to the base: alone.c */
 	_Atomic bool at_base;           /* such a commit is under way; written by the owner */
 	uint32_t alone_tick;            /* the owner's: the time, for these */
+	uint32_t marked_since;          /* the owner's: the version from which on reads are to be marked for a while */
 	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
 	uint32_t idle_since;            /* helpers': its version at the last visit */
 	unsigned int idle_visits;       /* helpers': visits since it last ran */
@@ -264,6 +271,7 @@ struct stm_seg {
 	enum stm_inevitable inevitable;
 	unsigned int attempt;           /* failed attempts of this transaction */
 	unsigned int attempts_limit;    /* so many, then it gets right of way; set when an attempt fails */
+	uint32_t span;                  /* versions before @version that are the same transaction's: savepoints */
 	unsigned int id;
 	int outcome;
 	_Atomic int thread;             /* its thread's id, the kernel's; of the last one, if it is not attached */
@@ -323,6 +331,7 @@ struct stm_global {
 	size_t cluster_min, cluster_max; /* pages */
 	size_t writes_min;              /* the same as cluster_min, for pages to be PRIVATE */
 	bool shares_hot_pages;          /* tests': sharing depends on no clock */
+	uint32_t marked_attempts;       /* STM_MARKED_ATTEMPTS, or tests' */
 	unsigned int segments_limit;
 	unsigned int strict;            /* enum stm_strict_mode */
 	bool recording;                 /* there is an event log */
@@ -500,6 +509,8 @@ void stm_track_close(struct stm_seg *seg);
 
 void stm_trim(struct stm_seg *seg);             /* at begin: drop cold pages, if it is time */
 void stm_trim_look(struct stm_seg *seg);        /* now and then: have begin do so. The owner only */
+void stm_trim_alone(struct stm_seg *seg);       /* it is alone from here on */
+bool stm_trim_wants_marks(struct stm_seg *seg); /* to know which pages are used, even if it is alone */
 void stm_trim_start(struct stm_seg *seg);       /* all pages are as if just used: at attach, and when versions begin again */
 void stm_trim_mapped(struct stm_seg *seg, size_t page, size_t first, size_t last); /* @page needed [first, last) mapped */
 int stm_markers_empty(struct stm_seg *seg);     /* forget all markers, and give their memory back */
@@ -548,6 +559,16 @@ void stm_alone_part(struct stm_seg *seg);       /* fold lock: it is detached */
 void stm_alone_end(void);                       /* before one attaches or un-parks: nobody is alone from here on */
 void stm_alone_ended(struct stm_seg *seg);      /* fold lock: it counts */
 void stm_alone_tell(struct stm_seg *seg);       /* to the event log, what it folded, if it is alone */
+#define STM_MARKED_ATTEMPTS 1024u
+
+void stm_mark_reads(struct stm_seg *seg);       /* the owner: in the next attempts, so many, even if it is alone */
+
+/* At begin, when nothing has been read: of this attempt, too. */
+static inline void stm_mark_all_reads(struct stm_seg *seg)
+{
+	stm_mark_reads(seg);
+	seg->blind = 0;
+}
 
 /* ---- tx.c ---- */
 

@@ -159,6 +159,7 @@ static void join(struct stm_seg *seg)
 	seg->outcome = 0;
 	seg->attempt = 0;
 	seg->unwind = NULL;
+	stm_mark_reads(seg);
 	stm_trim_start(seg);
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);
 	atomic_store_explicit(&seg->state, STM_IDLE, memory_order_relaxed);

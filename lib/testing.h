@@ -125,6 +125,7 @@ enum stm_mutant {
 	STM_MUTANT_MAP_LINK,            /* an entry is taken out of a map's chain without a write to its bucket */
 	STM_MUTANT_ALONE_STAYS,         /* who attaches or un-parks leaves another one alone */
 	STM_MUTANT_ALONE_NO_WAIT,       /* or does not wait for its commit */
+	STM_MUTANT_BLIND,               /* an attempt that did not mark its reads is validated by its markers */
 };
 
 #ifdef STM_MUTANTS

@@ -14,7 +14,9 @@
  *      used the CPU time that it was granted, a share of the time that passes. From that is also paid for pages that turn
  *      out to be needed soon after.
  *   4. Runs of pages that are cold, or not mapped, are dropped together, many runs by one call.
- *   5. The age is halved with each sweep that leaves more private pages than the limit. While there are more, the share is a
+ *   5. No reads are marked while a segment is alone (alone.c), so no time passes, except for one part in nine of it:
+ *      BLIND_AGES, MARKED_AGES; or as long as there are more private pages than the limit.
+ *   6. The age is halved with each sweep that leaves more private pages than the limit. While there are more, the share is a
  *      fourth of a CPU at least: who gives a limit is promised memory, but a working set that is larger than the limit must
  *      not take the thread's whole time.
  *
@@ -40,6 +42,8 @@
 #define SOON_SWEEPS 8u                  /* four ages: a page used so soon was missed */
 #define MISSED_FAULT_NS (MS / 100)      /* of a fault and a drop, as DESIGN 5 has it */
 #define MISSED_PAGE_NS (MS / 1000)
+#define BLIND_AGES 32u                  /* alone, nobody knows for so long which pages are used */
+#define MARKED_AGES 4u                  /* then it is found out, for so long: a page is cold after two and a half, at most */
 #define MAPPED_SWEEPS 3u                /* a page mapped before the last three sweeps began has seen two pass: one age */
 
 #define MARKER_BYTES sizeof(stm_marker)
@@ -95,12 +99,25 @@ static void look_at_clock(struct stm_seg *seg)
 		trim->credit = CREDIT_NS;
 }
 
+static bool is_blind(const struct stm_seg *seg)
+{
+	return atomic_load_explicit(&seg->unmarked, memory_order_relaxed);
+}
+
 void stm_trim_look(struct stm_seg *seg)
 {
 	struct stm_trim *trim = &seg->trim;
 
 	if (trim->due == UINT64_MAX)
 		return;
+	if (is_blind(seg)) {
+		trim->was_blind = true;
+		if (is_over(seg))
+			stm_mark_reads(seg);
+		return;
+	}
+	if (trim->was_blind)
+		stm_trim_start(seg);
 	look_at_clock(seg);
 	if (trim->time >= trim->due || ((trim->sweeping || is_over(seg)) && trim->credit >= SLICE_NS))
 		seg->heed |= STM_HEED_TRIM;
@@ -141,6 +158,7 @@ void stm_trim_start(struct stm_seg *seg)
 		trim->samples[i].version = seg->version;
 	}
 	trim->seen = coarse_now();
+	trim->was_blind = false;
 	trim->began = trim->time;
 	trim->credit = 0;
 	for (unsigned int i = 0; trim->sweeping && i < STM_REGION_SLOTS / 64; i++)
@@ -150,6 +168,38 @@ void stm_trim_start(struct stm_seg *seg)
 	if (stm_global.trim_age == UINT64_MAX || seg->strict) /* strict mode has begun with some pages */
 		trim->due = UINT64_MAX;
 	seg->heed &= ~STM_HEED_TRIM;
+}
+
+/* ---- alone, without markers ---- */
+
+bool stm_trim_wants_marks(struct stm_seg *seg)
+{
+	struct stm_trim *trim = &seg->trim;
+	uint64_t now, old;
+
+	if (trim->due == UINT64_MAX)
+		return false;
+	old = age(trim);
+	if (is_over(seg) || !old)
+		return true;
+	now = coarse_now();
+	if (trim->marking && trim->time - trim->marks_from < MARKED_AGES * old)
+		return true;
+	if (trim->marking) {
+		trim->marking = false;
+		trim->blind_since = now;
+	}
+	if (now - trim->blind_since < BLIND_AGES * old)
+		return false;
+	trim->marking = true;
+	trim->marks_from = trim->time;
+	return true;
+}
+
+void stm_trim_alone(struct stm_seg *seg)
+{
+	seg->trim.marking = false;
+	seg->trim.blind_since = coarse_now();
 }
 
 /* ---- what was mapped ---- */
@@ -373,7 +423,7 @@ void stm_trim(struct stm_seg *seg)
 	uint32_t warm;
 
 	seg->heed &= ~STM_HEED_TRIM;
-	if (trim->due == UINT64_MAX)
+	if (trim->due == UINT64_MAX || is_blind(seg))
 		return;
 	take_sample(seg);
 	warm = oldest_warm(seg);

@@ -135,6 +135,8 @@ __attribute__((__noinline__)) void stm_tx_right_of_way(struct stm_seg *seg)
 {
 	uint64_t since = stm_record_start(seg);
 
+	if (unlikely(seg->blind))
+		stm_mark_all_reads(seg); /* or it conflicts with what was committed since its begin, again and again */
 	seg->inevitable = STM_RIGHT_OF_WAY;
 	while (!stm_take_pending(seg))
 		seg->hot.version += STM_ONE_VERSION; /* a stray stm_read() outside a transaction left this version */
@@ -151,8 +153,11 @@ static __attribute__((__noinline__)) int begin_slow(struct stm_seg *seg)
 		stm_die("begin: an abort hook must not run transactions");
 	if (heed & STM_HEED_EVENTS)
 		stm_record_begin(seg);
-	if (heed & STM_HEED_NAMES)
+	if (heed & STM_HEED_NAMES) {
+		if (seg->blind)
+			stm_mark_all_reads(seg); /* they are counted by their markers */
 		stm_names_begin(seg);
+	}
 	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire)))
 		stm_unpark(seg);
 	stm_advance(seg);
@@ -193,6 +198,8 @@ static inline int start(struct stm_seg *seg, const struct stm_site *site)
 	atomic_store_explicit(&seg->state, (uint64_t)(uintptr_t)site, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
 	STM_POINT(BEGIN);
+	/* Relaxed: a value that is old is one that says less. */
+	seg->blind = atomic_load_explicit(&seg->unmarked, memory_order_relaxed);
 	if (unlikely(atomic_load_explicit(&seg->taken, memory_order_acquire) | seg->heed) || is_published_more(seg))
 		return begin_heedful(seg);
 	return 1;
@@ -243,6 +250,8 @@ static void __attribute__((__noreturn__)) restart(struct stm_seg *seg, enum stm_
 	if (unlikely(rule.wait_for_committer) && reason <= STM_ABORT_INEVITABLE)
 		committer = stm_find_committer(seg);
 	stm_tx_abandon(seg, reason);
+	if (unlikely(seg->blind) && reason <= STM_ABORT_INEVITABLE)
+		stm_mark_reads(seg);
 	seg->attempt++;
 	seg->attempts_limit = rule.attempts;
 	seg->attention |= STM_ATTEND_RETRY;
@@ -261,6 +270,10 @@ static void __attribute__((__noreturn__)) sleep_and_restart(struct stm_seg *seg,
 
 	stm_tx_abandon(seg, STM_ABORT_RETRY);
 	seg->attempt = 0;
+	if (unlikely(seg->blind)) {
+		stm_mark_reads(seg); /* once more, to know what it reads */
+		run_again(seg, site);
+	}
 	since = stm_record_start(seg);
 	stm_wait(seg, deadline, site);
 	if (stm_recording(seg))

@@ -230,6 +230,171 @@ TEST_F(alone, a_cancelled_thread_comes)
 	EXPECT_TRUE(leave_alone(&self->a, self->words));
 }
 
+/* ---- blind: reads are not marked ---- */
+
+static uint32_t marker_of(const struct stm_seg *seg, word_t word)
+{
+	return seg->read_markers[((uintptr_t)word - STM_HEAP) / STM_GRANULE];
+}
+
+#define BLIND()                                                                                 \
+	do {                                                                                    \
+		ALONE();                                                                        \
+		count_up(&self->a, word_at(self->words, 7, 0), 3 * STM_CHUNK_SLOTS);            \
+		ASSERT_TRUE(atomic_load(&self->a.seg->alone));                                  \
+		ASSERT_EQ(1, atomic_load(&self->a.seg->unmarked));                              \
+	} while (0)
+
+TEST_F(alone, reads_leave_no_marker)
+{
+	word_t one = word_at(self->words, 1, 0), two = word_at(self->words, 2, 0);
+	struct script use = SCRIPT(READ(one), WRITE(two, 5));
+	struct stm_seg *seg = self->a.seg;
+	uint32_t version;
+
+	NOT_STRICT();
+	script_run(&self->a, &use);
+	version = seg->version;
+	EXPECT_EQ(version - 1, marker_of(seg, one));
+	EXPECT_EQ(version - 1, marker_of(seg, two));
+	BLIND();
+	script_run(&self->a, &use);
+	EXPECT_EQ(version - 1, marker_of(seg, one));
+	EXPECT_EQ(version - 1, marker_of(seg, two));
+	EXPECT_EQ(5, get_word(&self->b, two)); /* who comes ends it */
+	EXPECT_EQ(0, atomic_load(&seg->unmarked));
+	script_run(&self->a, &use);
+	EXPECT_EQ(seg->version - 1, marker_of(seg, one));
+	EXPECT_EQ(seg->version - 1, marker_of(seg, two));
+}
+
+/* BLIND: what it has read may have been overwritten. */
+TEST_F(alone, a_blind_attempt_sees_that_it_was_overtaken)
+{
+	struct stop stop = { .reached = 0 };
+	word_t one = word_at(self->words, 1, 0), two = word_at(self->words, 2, 0);
+	struct script count = SCRIPT(READ(one), COUNT(one), STOP(&stop)), other = SCRIPT(READ(one), STOP(&stop), WRITE(two, 1));
+
+	BLIND();
+	set_word(&self->a, one, 10);
+	script_start(&self->a, &count);
+	stop_await(&stop);
+	set_word(&self->b, one, 20);
+	stop_release(&stop);
+	actor_wait(&self->a);
+	EXPECT_EQ(2, count.attempts);
+	EXPECT_EQ(21, get_word(&self->b, one));
+
+	/* From then on it tells what conflicts from what does not. */
+	stop = (struct stop){ .reached = 0 };
+	script_start(&self->a, &other);
+	stop_await(&stop);
+	set_word(&self->b, word_at(self->words, 3, 0), 20);
+	stop_release(&stop);
+	actor_wait(&self->a);
+	EXPECT_EQ(1, other.attempts);
+}
+
+/* It cannot know what conflicts: anything does, once, and then reads are marked for a while. */
+TEST_F(alone, a_blind_attempt_conflicts_with_anything)
+{
+	struct stop stop = { .reached = 0 };
+	word_t one = word_at(self->words, 1, 0), two = word_at(self->words, 2, 0), three = word_at(self->words, 3, 0);
+	struct script use = SCRIPT(READ(one), STOP(&stop), WRITE(two, 5)), look = SCRIPT(READ(one), STOP(&stop), READ(two)),
+		      validate = SCRIPT(READ(one), STOP(&stop), VALIDATE), become = SCRIPT(READ(one), STOP(&stop), INEVITABLE);
+	struct script *all[] = { &use, &validate, &become, &look };
+
+	for (unsigned int i = 0; i < 4; i++) {
+		BLIND();
+		stop = (struct stop){ .reached = 0 };
+		script_start(&self->a, all[i]);
+		stop_await(&stop);
+		set_word(&self->b, three, i + 1);
+		stop_release(&stop);
+		actor_wait(&self->a);
+		EXPECT_EQ(all[i] == &look ? 1 : 2, all[i]->attempts); /* that one is of its snapshot */
+		/* Alone once more, it goes on marking, if it had a conflict. */
+		ASSERT_TRUE(leave_alone(&self->a, self->words));
+		EXPECT_EQ(all[i] == &look, atomic_load(&self->a.seg->unmarked));
+	}
+}
+
+TEST_F(alone, who_waits_knows_for_what)
+{
+	word_t one = word_at(self->words, 1, 0), two = word_at(self->words, 2, 0);
+	struct script wait = SCRIPT(AWAIT(one, 7));
+
+	BLIND();
+	script_start(&self->a, &wait);
+	while (!stm_waits(self->a.seg) || stm_in_tx(self->a.seg))
+		usleep(1000);
+	EXPECT_EQ(2, attempts_of(&wait));
+	set_word(&self->b, two, 7);
+	usleep(1000);
+	EXPECT_EQ(2, attempts_of(&wait));
+	set_word(&self->b, one, 7);
+	actor_wait(&self->a);
+	EXPECT_EQ(3, wait.attempts);
+}
+
+static void restart_twice_job(void *arg)
+{
+	volatile unsigned int attempts = 0;
+	word_t word = (word_t)(uintptr_t)arg;
+
+	STM_ATOMIC {
+		if (++attempts < 3)
+			stm_restart();
+		STM_SET(*word, STM_GET(*word) + 1);
+	}
+}
+
+/* Somebody commits between its begin and its PENDING: it has read nothing that could conflict. */
+TEST_F(alone, right_of_way_is_not_blind)
+{
+	struct stm_policy policy = STM_POLICY_INIT;
+	struct stop stop = { .reached = 0 };
+	word_t one = word_at(self->words, 1, 0);
+
+	BLIND();
+	policy.attempts = 2;
+	ASSERT_EQ(0, stm_policy(NULL, &policy));
+	actor_stop_at(&self->a, STM_POINT_PENDING, 1, &stop);
+	actor_do(&self->a, restart_twice_job, (void *)(uintptr_t)one);
+	stop_await(&stop);
+	set_word(&self->b, one, 20);
+	stop_release(&stop);
+	actor_wait(&self->a);
+	EXPECT_EQ(21, get_word(&self->b, one));
+}
+
+static void named_job(void *arg)
+{
+	word_t words = (word_t)(uintptr_t)arg;
+
+	STM_ATOMIC_NAMED("reader")
+		for (unsigned int i = 0; i < 5; i++) {
+			volatile uint64_t STM *word = word_at(words, i, 0);
+
+			stm_read(word);
+			(void)*word;
+		}
+}
+
+/* What is counted by name is counted in any case. */
+TEST_F(alone, read_sets_are_known)
+{
+	struct stm_name_stats stats[4];
+	int n;
+
+	BLIND();
+	for (unsigned int i = 0; i < 100; i++)
+		actor_run(&self->a, named_job, (void *)(uintptr_t)self->words);
+	n = stm_stats_by_name(stats, 4, sizeof(stats[0]));
+	ASSERT_EQ(1, n);
+	EXPECT_EQ(5, stats[0].read_set_most);
+}
+
 #define LARGE ((size_t)96 << 10)        /* bytes: more than a block of the log, less than STM_LARGE_ENTRY */
 
 struct large {

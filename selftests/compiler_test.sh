@@ -125,6 +125,7 @@ expect()
 marker='%gs:[^,]*\(.*\)'
 store="mov[a-z]* +%[a-z0-9]+,$marker\$"
 version='%gs:0x100000'
+unmarked='%gs:0x100028'
 jump='\bj[a-z]+ '
 conditional='\bj(n?[ez]|n?[abgl]e?|n?[csop]) '
 
@@ -140,10 +141,13 @@ barriers()
 	objdump -d --no-show-raw-insn "$tmp/barriers.o" >"$tmp/barriers"
 	for f in read_long read_two; do
 		expect "$cc -O2" $f "store" "$store" 1
-		expect "$cc -O2" $f "jump or call" "$jump|call" 0
-		expect "$cc -O2" $f "access through %gs, the version's included" "%gs:" 2
+		expect "$cc -O2" $f "conditional jump" "$conditional" 1
+		expect "$cc -O2" $f "other jump or call" 'jmp|call' 0
+		expect "$cc -O2" $f "load of whether reads are marked" "$unmarked" 1
+		expect "$cc -O2" $f "access through %gs, these and the version's included" "%gs:" 3
 	done
-	expect "$cc -O2" read_four "jump or call" "$jump|call" 0
+	expect "$cc -O2" read_four "conditional jump" "$conditional" 1
+	expect "$cc -O2" read_four "other jump or call" 'jmp|call' 0
 	for f in write_long write_two; do
 		expect "$cc -O2" $f "store" "$store" 0
 		expect "$cc -O2" $f "compare" 'cmp' 1
@@ -152,7 +156,10 @@ barriers()
 	done
 	expect "$cc -O2" find "marker store" "$store" 1
 	expect "$cc -O2" find "load of the version, outside the loop" "$version" 1
-	expect "$cc -O2" get "access through %gs" "%gs:" 3
+	expect "$cc -O2" find "load of whether reads are marked, outside the loop" "$unmarked" 1
+	expect "$cc -O2" get "marker store" "$store" 1
+	expect "$cc -O2" get "load of the version" "$version" 1
+	expect "$cc -O2" get "load of whether reads are marked" "$unmarked" 1
 }
 
 [ -e "$UFFDSTM_BUILD/uffdstm.pc" ] || { echo "Bail out! no $UFFDSTM_BUILD/uffdstm.pc: run make"; exit 1; }

@@ -25,6 +25,7 @@ struct history_config {
 	unsigned int pause, nap;        /* sleep inside, outside a transaction */
 	unsigned int churn;             /* detach and attach */
 	unsigned int leave;             /* the same, with a while between */
+	unsigned int marked_attempts;   /* so many mark their reads, alone or not */
 	unsigned int help;              /* take who sleeps, between transactions */
 	unsigned int trim, trim_versions; /* drop all that was not used in the last versions, at begin */
 	unsigned int cancel, restart, inevitable, validate, raw, wide, large, big, verify;

@@ -24,12 +24,15 @@
 
 static __thread uint64_t position = NO_POSITION;
 static _Atomic uint64_t alone;  /* commits to the base */
+static _Atomic uint64_t blind;  /* commits of attempts that did not mark all their reads */
 
 static void remember_position(uint64_t at)
 {
 	position = at;
 	if (atomic_load_explicit(&stm__self->at_base, memory_order_relaxed))
 		atomic_fetch_add_explicit(&alone, 1, memory_order_relaxed);
+	if (stm__self->blind)
+		atomic_fetch_add_explicit(&blind, 1, memory_order_relaxed);
 }
 
 static bool long_run(void)
@@ -194,6 +197,7 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->churn = (unsigned int)PICK(r, 0, 100, 3000);
 	c->help = (unsigned int)PICK(r, 0, 20, 200);
 	c->leave = (unsigned int)PICK(r, 0, 0, 50, 500);
+	c->marked_attempts = (unsigned int)PICK(r, 0, 2, 30, STM_MARKED_ATTEMPTS);
 	c->cancel = (unsigned int)PICK(r, 0, 20, 100);
 	c->restart = (unsigned int)PICK(r, 0, 20, 100);
 	c->inevitable = (unsigned int)PICK(r, 0, 10, 100, 1000);
@@ -348,8 +352,9 @@ static void check_history(struct history_world *world, struct history_thread *th
 		stm_atomic(compare, &both);
 		stm_thread_detach();
 	}
-	printf("# %llu commits, %llu of them alone, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults, %llu pages trimmed\n",
-	       (unsigned long long)counts.wrote, (unsigned long long)atomic_load(&alone), (unsigned long long)counts.read_only,
+	printf("# %llu commits, %llu of them alone, %llu blind, %llu read-only, %llu undone, %llu events checked; %llu conflicts, %llu inevitable, %llu parked, %llu log waits, %llu faults, %llu pages trimmed\n",
+	       (unsigned long long)counts.wrote, (unsigned long long)atomic_load(&alone),
+	       (unsigned long long)atomic_load(&blind), (unsigned long long)counts.read_only,
 	       (unsigned long long)counts.undone, (unsigned long long)counts.events,
 	       (unsigned long long)(stats.aborts[STM_ABORT_CONFLICT] +
 				    stats.aborts[STM_ABORT_VALIDATE] +
@@ -383,6 +388,7 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 	       c->tracked_words + 2u * c->tracked_nodes);
 	fflush(stdout);
 	atomic_store(&alone, 0);
+	atomic_store(&blind, 0);
 	stm_commit_hook = remember_position;
 	error = stm_init(&c->options);
 	if (error) {
@@ -392,6 +398,7 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 	if (c->trim)
 		stm_global.trim_age = 0;
 	stm_global.trim_versions = c->trim_versions;
+	stm_global.marked_attempts = c->marked_attempts;
 	attach();
 	if (stm_atomic(make_world, &world)) {
 		schedule_fail("no memory for the words");

@@ -59,6 +59,7 @@ SAVEPOINT_BLOCKS    move_history_test  global.four_threads
 MAP_LINK            map_test           global.a_removal_inside_a_chain_conflicts
 ALONE_STAYS         alone_test         alone.who_came_keeps_its_snapshot
 ALONE_NO_WAIT       alone_test         alone.who_comes_waits_for_the_commit
+BLIND               alone_test         alone.a_blind_attempt_sees_that_it_was_overtaken
 '
 
 log=$(mktemp -d) || exit 1

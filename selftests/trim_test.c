@@ -287,9 +287,97 @@ TEST_F(trim, the_clock_is_looked_at_when_log_was_used)
 	for (unsigned int i = 0; i < 500; i++)
 		get(HOT);
 	EXPECT_FALSE(looked());
-	for (unsigned int i = 0; i < 2000; i++)
+	for (unsigned int i = 0; i < 2000; i++) {
 		set(HOT, i);
+		stm_mark_reads(self->us); /* or it is blind at last */
+	}
 	EXPECT_TRUE(looked());
+}
+
+/* ---- alone: no reads are marked (lib/alone.c) ---- */
+
+static bool is_blind(void)
+{
+	return atomic_load(&stm__self->unmarked);
+}
+
+/* So many that it looks whether it is alone still. */
+static void many_commits(void)
+{
+	for (unsigned int i = 0; i < STM_CHUNK_SLOTS; i++)
+		set(HOT, i);
+}
+
+static void age_alone(unsigned int ages)
+{
+	for (unsigned int i = 0; i < ages * 8; i++) {
+		time_now += AGE / 8 * MS;
+		get(FIRST + 1);
+		many_commits();
+	}
+}
+
+TEST_F(trim, who_is_alone_finds_out_now_and_then)
+{
+	for (unsigned int times = 0; times < 3; times++) {
+		for (size_t page = FIRST; page < FIRST + 20; page++)
+			set(page, page);
+		for (unsigned int i = 0; i < 4; i++)
+			many_commits();
+		EXPECT_TRUE(is_blind());
+		age_alone(20);
+		EXPECT_TRUE(is_blind());
+		EXPECT_EQ(20, self->us->view.private);
+		age_alone(20);
+		EXPECT_EQ(2, self->us->view.private); /* with HOT */
+		EXPECT_EQ(STM_PAGE_PRIVATE, state_of(FIRST + 1));
+	}
+}
+
+/* Nobody knows what it used meanwhile: all is as if just used when reads are marked again. */
+TEST_F(trim, who_was_alone_keeps_what_it_used)
+{
+	for (size_t page = FIRST; page < FIRST + 20; page++)
+		set(page, page);
+	for (unsigned int i = 0; i < ENOUGH * 8; i++) {
+		get(FIRST + 1);
+		pass(AGE / 8, HOT);
+	}
+	for (unsigned int i = 0; i < 6; i++)
+		pass(AGE / 8, HOT);
+	EXPECT_EQ(2, self->us->view.private);
+	for (unsigned int i = 0; i < 4; i++)
+		many_commits();
+	EXPECT_TRUE(is_blind());
+	for (unsigned int i = 0; i < 100; i++)
+		get(FIRST + 1);
+	stm_mark_reads(self->us);
+	for (unsigned int i = 0; i < 6; i++)
+		pass(AGE / 8, HOT);
+	EXPECT_EQ(STM_PAGE_PRIVATE, state_of(FIRST + 1));
+	pass_ages(ENOUGH, HOT);
+	EXPECT_EQ(STM_PAGE_UNMAPPED, state_of(FIRST + 1));
+}
+
+/* Nor is a limit forgotten. */
+TEST_F(trim, who_is_alone_keeps_to_the_limit)
+{
+	WITH(AGE, 5);
+	self->us = stm__self;
+	for (unsigned int i = 0; i < 4; i++)
+		many_commits();
+	EXPECT_TRUE(is_blind());
+	for (size_t page = FIRST; page < FIRST + 20; page++)
+		set(page, page);
+	EXPECT_FALSE(is_blind());
+	for (unsigned int i = 0; i < 16; i++) {
+		many_commits();
+		EXPECT_FALSE(is_blind() && self->us->view.private > 5);
+		time_now += AGE / 8 * MS;
+		get(FIRST + 1);
+	}
+	EXPECT_GE(5, self->us->view.private);
+	EXPECT_EQ(STM_PAGE_PRIVATE, state_of(FIRST + 1));
 }
 
 /* ---- with other threads ---- */

@@ -2,7 +2,8 @@
 /*
  * Barriers: what a transaction does before it touches the heap.
  *
- * Read: store the transaction's version into the read marker of each granule.
+ * Read: store the transaction's version into the read marker of each granule; while no other thread runs
+ * transactions, nothing.
  * Write: compare the version with the write markers; unless all are equal, call
  * the slow path, which makes the page private, saves the old bytes and marks. The hot
  * page says which: a thread of which the event log wants to know what code writes has its own.
@@ -42,6 +43,8 @@ STM__ALWAYS_INLINE void stm__read(uintptr_t a, size_t len, size_t align)
 
 	if (!__builtin_constant_p(len)) {
 		stm__read_range(a, len);
+	} else if (STM_HOT_FIELD(unmarked)) {
+		;
 	} else if (len <= align && len <= STM_GRANULE) {
 		STM__SET1(m);
 	} else if (align >= STM_GRANULE && len <= 64) {

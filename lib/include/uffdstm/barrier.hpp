@@ -90,6 +90,8 @@ template <std::size_t len, std::size_t align> STM__INLINE void read_barrier(std:
 	char *start = segment();
 	const std::uintptr_t m = marker(a);
 
+	if (reinterpret_cast<const stm_hot *>(start + STM_HOT)->unmarked)
+		return;
 	if constexpr (len <= align && len <= STM_GRANULE) {
 		set1(start, m);
 	} else if constexpr (align >= STM_GRANULE && len <= 64) {

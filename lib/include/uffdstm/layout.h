@@ -28,12 +28,12 @@
 #define STM_HOT ((uintptr_t)1 << 20)
 
 #ifdef STM_SMALL_LAYOUT
-#define STM_LAYOUT 4u
+#define STM_LAYOUT 6u
 #define STM_HEAP ((uintptr_t)256 << 20)
 #define STM_HEAP_LIMIT ((size_t)256 << 20)
 #define STM_WRITE_MARKERS ((uintptr_t)64 << 20)
 #else
-#define STM_LAYOUT 3u
+#define STM_LAYOUT 5u
 #define STM_HEAP ((uintptr_t)96 << 30)
 #define STM_HEAP_LIMIT ((size_t)128 << 30)
 #define STM_WRITE_MARKERS ((uintptr_t)32 << 30)
@@ -49,6 +49,7 @@ struct stm_hot {
 	uint64_t unfinished;    /* 0: the transaction wrote nothing, and its end has nothing else to do */
 	uint64_t state;         /* not 0: in a transaction */
 	void (*write)(uintptr_t a, size_t len); /* the slow path of the write barrier, for this thread */
+	uint16_t unmarked;      /* not 0: reads need no markers, there is nobody to conflict with */
 };
 
 #define STM_VERSION_LAST 0xfffffffeu            /* past it markers are forgotten, and versions begin again */
