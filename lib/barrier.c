@@ -20,7 +20,7 @@ static struct stm_seg *self_in_transaction(uintptr_t a, size_t len, const char *
 	size_t offset = a - STM_HEAP;
 
 	if (unlikely(!seg || !stm_in_tx(seg)))
-		stm_tx_self(call);
+		stm_tx_missing(call);
 	if (unlikely(offset >= stm_view_pages(&seg->view) * STM_PAGE || len > stm_view_pages(&seg->view) * STM_PAGE - offset))
 		stm_die("%s: %zu bytes at address %#zx: not in the heap (%zu bytes at %#zx)", call, len, (size_t)a,
 			atomic_load(&stm_global.heap_size), (size_t)STM_HEAP);

@@ -616,7 +616,18 @@ void stm_tx_wait(struct stm_seg *seg, const struct timespec *deadline) __attribu
 void stm_tx_leave(struct stm_seg *seg, int code) __attribute__((__noreturn__)); /* undo it for good, and leave */
 void stm_tx_right_of_way(struct stm_seg *seg);  /* it has read nothing yet: nobody may commit before it does */
 bool stm_tx_doomed(struct stm_seg *seg);
-struct stm_seg *stm_tx_self(const char *call);  /* the thread's segment, or stop: not in a transaction */
+void stm_tx_missing(const char *call) __attribute__((__noreturn__, __cold__)); /* not attached, or not in a transaction */
+
+/* The thread's segment, or stop: not in a transaction. */
+static inline struct stm_seg *stm_tx_self(const char *call)
+{
+	struct stm_seg *seg = stm__self;
+
+	if (unlikely(!seg || !stm_in_tx(seg)))
+		stm_tx_missing(call);
+	return seg;
+}
+
 struct stm_seg *stm_tx_if_any(const char *call); /* the same, or NULL */
 
 /* ---- wait.c: stm_retry() ---- */

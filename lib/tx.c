@@ -40,15 +40,11 @@ static void __attribute__((__constructor__)) choose_mutant(void)
 }
 #endif
 
-struct stm_seg *stm_tx_self(const char *call)
+void stm_tx_missing(const char *call)
 {
-	struct stm_seg *seg = stm__self;
-
-	if (unlikely(!seg))
+	if (!stm__self)
 		stm_not_here(call);
-	if (unlikely(!stm_in_tx(seg)))
-		stm_die("%s: outside a transaction: use STM_ATOMIC or stm_atomic()", call);
-	return seg;
+	stm_die("%s: outside a transaction: use STM_ATOMIC or stm_atomic()", call);
 }
 
 /* ---- the end of an attempt ---- */
@@ -387,10 +383,14 @@ static __attribute__((__noinline__)) void commit(struct stm_seg *seg)
 			restart(seg, STM_ABORT_CONFLICT);
 		seg->commits++;
 	}
-	if (unlikely(seg->attention))
-		attend(seg);
-	else
+	if (likely(!(seg->attention & ~STM_ATTEND_BLOCKS))) {
+		if (seg->attention)
+			stm_blocks_committed(seg);
+		seg->attention = 0;
 		leave_running(seg);
+	} else {
+		attend(seg);
+	}
 }
 
 void stm__leave(void)
