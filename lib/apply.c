@@ -67,15 +67,6 @@ static __attribute__((__noinline__)) bool clashes(const struct stm_seg *seg, con
 	return false;
 }
 
-static inline bool conflicts(const struct stm_seg *seg, const struct stm_slot *slot, uint64_t entry)
-{
-	STM_COUNT(tested_slots, 1);
-	if (touches_view(&seg->view, entry, slot->summary))
-		return clashes(seg, slot);
-	STM_COUNT(tested_skipped, 1);
-	return false;
-}
-
 static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, const struct stm_piece *piece)
 {
 	size_t granule = piece->granule, end = granule + piece->count;
@@ -138,11 +129,6 @@ static bool skip_group(const struct stm_view *view, struct stm_slot *slot, uint6
 	return !common;
 }
 
-static inline bool at_group(uint64_t position)
-{
-	return position % STM_GROUP_SLOTS == 0;
-}
-
 static void publish_snapshot(struct stm_seg *seg)
 {
 	/* Pairs with fold's acquire: what was applied from the log was read before this. */
@@ -155,32 +141,69 @@ static inline void stand_at(struct stm_seg *seg, struct stm_slot *slot, uint64_t
 	seg->snapshot = position;
 }
 
+/*
+ * How many of up to @n successive slots of a group may be skipped, up to the first that touches the view, or is not published. Most do
+ * not, when there are many segments: this loop is what another one's commit costs.
+ */
+static inline unsigned int skim(const struct stm_view *view, const struct stm_slot *slot, unsigned int n)
+{
+	unsigned int i = 0;
+
+	while (i < n) {
+		uint64_t entry = entry_word(slot + i);
+
+		if (!stm_is_published(entry) || touches_view(view, entry, slot[i].summary))
+			break;
+		i++;
+	}
+	return i;
+}
+
+/* From here to the end of the group. */
+static inline unsigned int left_of_group(uint64_t position)
+{
+	return STM_GROUP_SLOTS - position % STM_GROUP_SLOTS;
+}
+
+/* At the @n-th slot from here, one group further at most. */
+static inline struct stm_slot *slot_after(struct stm_slot *slot, uint64_t position, unsigned int n)
+{
+	return n ? stm_slot_next(slot + n - 1, position + n - 1) : slot;
+}
+
 /* Apply from the snapshot on what is published, but nothing from @end on: a group of slots at a time, where that may be skipped. */
 static void walk(struct stm_seg *seg, uint64_t end)
 {
 	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot, entry;
+	uint64_t position = seg->snapshot;
 
-	while (position < end && stm_is_published(entry = entry_word(slot))) {
-		unsigned int steps = 1;
+	while (position < end) {
+		unsigned int n = left_of_group(position), left;
 
-		if (unlikely(at_group(position)) && skip_group(&seg->view, slot, position)) {
+		if (n > end - position)
+			n = (unsigned int)(end - position);
+		left = n;
+		if (unlikely(n == STM_GROUP_SLOTS) && skip_group(&seg->view, slot, position)) {
 			STM_COUNT(applied_groups, 1);
-			steps = STM_GROUP_SLOTS;
 		} else {
-			STM_COUNT(applied_slots, 1);
-			if (STM_MUTATED(EARLY_SNAPSHOT))
-				atomic_store_explicit(&seg->published, position + 1, memory_order_release);
-			if (touches_view(&seg->view, entry, slot->summary)) {
-				stand_at(seg, slot, position); /* a page that is mapped holds what is before it */
-				apply(seg, slot);
-			} else {
-				STM_COUNT(applied_skipped, 1);
-			}
-			STM_POINT(APPLIED);
+			n = skim(&seg->view, slot, n);
+			STM_COUNT(applied_slots, n);
+			STM_COUNT(applied_skipped, n);
 		}
-		slot = stm_slot_next(slot + steps - 1, position + steps - 1);
-		position += steps;
+		if (STM_MUTATED(EARLY_SNAPSHOT))
+			atomic_store_explicit(&seg->published, position + n + 1, memory_order_release);
+		slot = slot_after(slot, position, n);
+		position += n;
+		if (n == left)
+			continue;
+		if (!stm_is_published(entry_word(slot)))
+			break;
+		STM_COUNT(applied_slots, 1);
+		stand_at(seg, slot, position); /* a page that is mapped holds what is before it */
+		apply(seg, slot);
+		STM_POINT(APPLIED);
+		slot = stm_slot_next(slot, position);
+		position++;
 	}
 	stand_at(seg, slot, position);
 	publish_snapshot(seg);
@@ -192,40 +215,48 @@ void stm_advance(struct stm_seg *seg)
 		walk(seg, UINT64_MAX);
 }
 
-void stm_advance_to(struct stm_seg *seg, uint64_t position)
+bool stm_find_conflict(const struct stm_seg *seg, struct stm_walk *w)
 {
-	walk(seg, position);
+	if (unlikely(seg->blind) && !STM_MUTATED(BLIND))
+		return stm_is_published(entry_word(w->slot));
+	for (;;) {
+		unsigned int left = left_of_group(w->position), n = left;
+
+		if (unlikely(n == STM_GROUP_SLOTS) && skip_group(&seg->view, w->slot, w->position)) {
+			STM_COUNT(tested_groups, 1);
+		} else {
+			n = skim(&seg->view, w->slot, n);
+			STM_COUNT(tested_slots, n);
+			STM_COUNT(tested_skipped, n);
+		}
+		w->slot = slot_after(w->slot, w->position, n);
+		w->position += n;
+		if (n == left)
+			continue;
+		if (!stm_is_published(entry_word(w->slot)))
+			return false;
+		STM_COUNT(tested_slots, 1);
+		if (!w->touched) {
+			w->touched = w->slot;
+			w->touched_at = w->position;
+		}
+		if (unlikely(clashes(seg, w->slot)))
+			return true;
+		w->slot = stm_slot_next(w->slot, w->position);
+		w->position++;
+	}
 }
 
-/*
- * Validate the transaction against all that is published from *@slot, at *@position, on: true if it conflicts. With
- * any of it, if not all its reads were marked.
- * Then they tell the slot, else the first one that is not published, from where to go on later.
- */
-bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position)
+void stm_follow(struct stm_seg *seg, const struct stm_walk *w)
 {
-	struct stm_slot *at = *slot;
-	uint64_t p = *position, entry;
-	bool found = false;
-
-	if (unlikely(seg->blind) && !STM_MUTATED(BLIND))
-		return stm_is_published(entry_word(at));
-	while (stm_is_published(entry = entry_word(at))) {
-		if (unlikely(at_group(p)) && skip_group(&seg->view, at, p)) {
-			STM_COUNT(tested_groups, 1);
-			p += STM_GROUP_SLOTS;
-			at = stm_slot_next(at + STM_GROUP_SLOTS - 1, p - 1);
-			continue;
-		}
-		found = conflicts(seg, at, entry);
-		if (unlikely(found))
-			break;
-		at = stm_slot_next(at, p);
-		p++;
+	if (w->touched) {
+		STM_COUNT(again_slots, w->position - w->touched_at);
+		stand_at(seg, w->touched, w->touched_at);
+		walk(seg, w->position);
+	} else if (seg->snapshot != w->position) {
+		stand_at(seg, w->slot, w->position);
+		publish_snapshot(seg);
 	}
-	*slot = at;
-	*position = p;
-	return found;
 }
 
 /* Which granule of it, the first that was read: its run, too. False: none. */
@@ -246,11 +277,11 @@ static bool find_in_slot(const struct stm_seg *seg, const struct stm_slot *slot,
 
 bool stm_find_clash(const struct stm_seg *seg, struct stm_clash *clash)
 {
-	struct stm_slot *slot = seg->slot;
+	struct stm_walk w = stm_walk_from(seg);
 
-	clash->position = seg->snapshot;
-	if (!stm_find_conflict(seg, &slot, &clash->position))
+	if (!stm_find_conflict(seg, &w))
 		return false;
-	clash->slot = slot;
-	return find_in_slot(seg, slot, clash);
+	clash->slot = w.slot;
+	clash->position = w.position;
+	return find_in_slot(seg, w.slot, clash);
 }

@@ -439,8 +439,27 @@ void stm_entry_reap(struct stm_seg *seg);       /* take back memory that nobody 
 /* ---- apply.c: reading entries, into a view ---- */
 
 void stm_advance(struct stm_seg *seg);          /* apply all that is published, publish the snapshot */
-void stm_advance_to(struct stm_seg *seg, uint64_t position);
-bool stm_find_conflict(const struct stm_seg *seg, struct stm_slot **slot, uint64_t *position);
+
+/* A walk over the log, from the snapshot on. */
+struct stm_walk {
+	struct stm_slot *slot;          /* it has come to this one, */
+	uint64_t position;              /* at this position */
+	struct stm_slot *touched;       /* the first that touches the view; NULL: none so far */
+	uint64_t touched_at;
+};
+
+static inline struct stm_walk stm_walk_from(const struct stm_seg *seg)
+{
+	return (struct stm_walk){ .slot = seg->slot, .position = seg->snapshot };
+}
+
+/*
+ * Validate the transaction against all that is published from where the walk is: true if it conflicts. With any of
+ * it, if not all its reads were marked. Then the walk is at that slot, else at the first that is not published, from where
+ * it may go on later.
+ */
+bool stm_find_conflict(const struct stm_seg *seg, struct stm_walk *w);
+void stm_follow(struct stm_seg *seg, const struct stm_walk *w); /* nothing conflicted: apply it, publish the snapshot */
 
 /* A granule that was read, and the commit that wrote it. */
 struct stm_clash {

@@ -57,16 +57,15 @@ static void wake(_Atomic uint32_t *sleeping)
 /* Be up to date, as if the transaction had begun just now. False: it is doomed. */
 static bool follow(struct stm_seg *seg)
 {
-	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
+	struct stm_walk w = stm_walk_from(seg);
 
-	if (stm_find_conflict(seg, &slot, &position))
+	if (stm_find_conflict(seg, &w))
 		return false;
-	if (position == seg->snapshot || STM_MUTATED(TURN_STAYS))
+	if (w.position == seg->snapshot || STM_MUTATED(TURN_STAYS))
 		return true;
 	if (seg->attention & STM_ATTEND_STRICT)
 		stm_strict_check(seg);
-	stm_advance_to(seg, position);
+	stm_follow(seg, &w);
 	if (unlikely(seg->strict))
 		stm_strict_applied(seg);
 	return true;

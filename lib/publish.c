@@ -278,30 +278,29 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 	uint64_t flags, summary = fill_entry(seg, &flags);
 	uint64_t entry = (uint64_t)(uintptr_t)seg->entry | flags;
 	bool pending = seg->attention & STM_ATTEND_PENDING;
-	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
+	struct stm_walk w = stm_walk_from(seg);
 
 	seg->entry->origin = origin_of(seg) | (codes ? STM_ORIGIN_CODES : 0);
 	seg->entry->runs = seg->runs;
 	seg->entry->codes = (uint32_t)(codes / sizeof(struct stm_code));
 	for (;;) {
-		if (unlikely(stm_find_conflict(seg, &slot, &position)))
+		if (unlikely(stm_find_conflict(seg, &w)))
 			return false;
 		if (STM_MUTATED(INEVITABLE_LOCK) && !pending) {
 			mutant_lock();
 			mutant_unlock(); /* nobody is inevitable: publish, then */
 		}
 		STM_POINT(VALIDATED);
-		provide_after(seg, position);
+		provide_after(seg, w.position);
 		if (unlikely(pending) && !STM_MUTATED(INEVITABLE_LOCK)) {
-			slot->summary = summary; /* nobody looks before it is published */
-			atomic_store(&slot->entry, entry);
+			w.slot->summary = summary; /* nobody looks before it is published */
+			atomic_store(&w.slot->entry, entry);
 			stm_pending_resolved();
 			break;
 		}
-		if (unlikely(atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING)) {
-			wait_for(seg, slot);
-		} else if (likely(take_slot(slot, entry, summary))) {
+		if (unlikely(atomic_load_explicit(&w.slot->entry, memory_order_relaxed) == STM_SLOT_PENDING)) {
+			wait_for(seg, w.slot);
+		} else if (likely(take_slot(w.slot, entry, summary))) {
 			break;
 		}
 		STM_COUNT(lost_slots, 1);
@@ -310,15 +309,15 @@ static __attribute__((__noinline__)) bool publish(struct stm_seg *seg)
 		mutant_unlock();
 	seg->inevitable = STM_UNDOABLE;
 	STM_POINT(PUBLISHED);
-	pack(seg, slot, summary, flags);
+	pack(seg, w.slot, summary, flags);
 	seg->tail += codes;
 	if (is_waited_for())
-		stm_wake_waiters(seg, slot);
-	STM_COMMITTED(position);
-	stm_entry_published(seg, position);
-	if (seg->snapshot != position)
-		stm_advance_to(seg, position);
-	stand_behind(seg, slot, position);
+		stm_wake_waiters(seg, w.slot);
+	STM_COMMITTED(w.position);
+	stm_entry_published(seg, w.position);
+	if (w.touched)
+		stm_follow(seg, &w);
+	stand_behind(seg, w.slot, w.position);
 	return true;
 }
 
@@ -341,15 +340,14 @@ bool stm_publish(struct stm_seg *seg)
 
 bool stm_take_pending(struct stm_seg *seg)
 {
-	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
+	struct stm_walk w = stm_walk_from(seg);
 
 	if (STM_MUTATED(INEVITABLE_LOCK))
 		mutant_lock();
 	for (;;) {
 		uint64_t empty = STM_SLOT_EMPTY;
 
-		if (stm_find_conflict(seg, &slot, &position)) {
+		if (stm_find_conflict(seg, &w)) {
 			if (STM_MUTATED(INEVITABLE_LOCK))
 				mutant_unlock();
 			return false;
@@ -357,13 +355,13 @@ bool stm_take_pending(struct stm_seg *seg)
 		STM_POINT(PENDING);
 		if (STM_MUTATED(INEVITABLE_LOCK))
 			break;
-		if (atomic_load_explicit(&slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
-			wait_for(seg, slot);
-		} else if (atomic_compare_exchange_strong(&slot->entry, &empty, STM_SLOT_PENDING)) {
+		if (atomic_load_explicit(&w.slot->entry, memory_order_relaxed) == STM_SLOT_PENDING) {
+			wait_for(seg, w.slot);
+		} else if (atomic_compare_exchange_strong(&w.slot->entry, &empty, STM_SLOT_PENDING)) {
 			break;
 		}
 	}
-	stm_advance_to(seg, position);
+	stm_follow(seg, &w);
 	if (unlikely(seg->strict))
 		stm_strict_applied(seg);
 	seg->attention |= STM_ATTEND_PENDING;

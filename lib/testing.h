@@ -67,6 +67,7 @@ struct stm_log_work {
 	uint64_t tested_slots;          /* slots looked through for conflicts */
 	uint64_t tested_skipped;
 	uint64_t tested_groups;
+	uint64_t again_slots;           /* applied, or skipped, after they had been tested by the same walk */
 	uint64_t tested_granules;       /* whose markers were due, pages not mapped included */
 	uint64_t entry_lines;           /* cache lines of entries that are not packed, when they were applied */
 	uint64_t lost_slots;            /* others took the slot first */

@@ -481,10 +481,9 @@ int stm_restart(void)
 
 bool stm_tx_doomed(struct stm_seg *seg)
 {
-	struct stm_slot *slot = seg->slot;
-	uint64_t position = seg->snapshot;
+	struct stm_walk w = stm_walk_from(seg);
 
-	return stm_find_conflict(seg, &slot, &position);
+	return stm_find_conflict(seg, &w);
 }
 
 int stm_validate(void)

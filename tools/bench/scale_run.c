@@ -7,8 +7,8 @@
  * turn comes it commits, and the next one begins before the turn is handed on. One that conflicts runs again at once,
  * alone. So the counts depend on the number of segments only, not on the scheduler.
  *
- * Cache lines written by others: each slot that the snapshot moves over is a line that its publisher wrote, each group
- * that it skips is the last slot's line and three of the group's summary; an entry that does not fit into its slot has
+ * Cache lines written by others: each slot that is applied or looked through for conflicts is a line that its publisher
+ * wrote, each group that is skipped is the last slot's line and three of the group's summary; an entry that does not fit into its slot has
  * lines of its own, read only if the view has its regions; and the slot that is taken was zeroed or written by another.
  * Markers, views and undo logs are written by their own segment alone. Lines of the allocator, and those that fold
  * reads for all, are not among them.
@@ -156,7 +156,8 @@ static void count_work(struct segment *seg, double sign)
 	seg->counts[SLOTS_TESTED_SKIPPED] += sign * (double)w->tested_skipped;
 	seg->counts[GROUPS_SKIPPED] += sign * (double)groups;
 	seg->counts[BYTES_APPLIED] += sign * (double)w->applied_bytes;
-	seg->counts[FOREIGN_LINES] += sign * (double)(w->applied_slots + 4 * w->applied_groups + w->entry_lines);
+	seg->counts[FOREIGN_LINES] += sign * (double)(w->applied_slots + w->tested_slots - w->again_slots +
+						       4 * groups + w->entry_lines);
 	seg->counts[SLOTS_LOST] += sign * (double)w->lost_slots;
 	seg->counts[ENTRIES_FOLDED] += sign * (double)w->folded;
 }
