@@ -41,8 +41,33 @@ static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t co
 	return false;
 }
 
-/* The transaction read something that was written in the slot, which touches the view. */
-static __attribute__((__noinline__)) bool clashes(const struct stm_seg *seg, const struct stm_slot *slot)
+/* How many runs are packed into the slot; 0: it is not packed, or not yet. */
+static inline uint32_t packed_runs(const struct stm_slot *slot)
+{
+	/* Pairs with the release in pack(). */
+	return (uint32_t)(atomic_load_explicit(&slot->packed, memory_order_acquire) >> STM_PACKED_RUNS & 0xff);
+}
+
+/* Two granules at most. */
+static inline bool clashes_packed(const struct stm_seg *seg, const struct stm_slot *slot, uint32_t runs)
+{
+	uint32_t span = seg->span, first = seg->version - span;
+
+	for (uint32_t i = 0; i < runs; i++) {
+		unsigned int count;
+		size_t granule = stm_packed_run(slot, i, &count);
+
+		STM_COUNT(tested_granules, count);
+		for (; count; count--, granule++)
+			/* Not mapped: not read. Its markers are not touched, or they would be mapped. */
+			if (seg->view.state[granule / STM_PAGE_GRANULES] != STM_PAGE_UNMAPPED &&
+			    seg->read_markers[granule] - first <= span)
+				return true;
+	}
+	return false;
+}
+
+static __attribute__((__noinline__)) bool clashes_long(const struct stm_seg *seg, const struct stm_slot *slot)
 {
 	const uint8_t *state = seg->view.state;
 	struct stm_reader reader = stm_read_slot(slot);
@@ -58,13 +83,20 @@ static __attribute__((__noinline__)) bool clashes(const struct stm_seg *seg, con
 			size_t stop = (page + 1) * STM_PAGE_GRANULES;
 
 			stop = stop < end ? stop : end;
-			/* Not mapped: not read. Its markers are not touched, or they would be mapped. */
 			if (state[page] != STM_PAGE_UNMAPPED && was_read(seg, granule, stop - granule))
 				return true;
 			granule = stop;
 		} while (granule < end);
 	}
 	return false;
+}
+
+/* The transaction read something that was written in the slot, which touches the view. */
+static inline bool clashes(const struct stm_seg *seg, const struct stm_slot *slot)
+{
+	uint32_t packed = packed_runs(slot);
+
+	return likely(packed) ? clashes_packed(seg, slot, packed) : clashes_long(seg, slot);
 }
 
 static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, const struct stm_piece *piece)
@@ -90,8 +122,28 @@ static __attribute__((__noinline__)) void apply_by_pages(struct stm_seg *seg, co
 	}
 }
 
-/* The slot touches the view. */
-static __attribute__((__noinline__)) void apply(struct stm_seg *seg, const struct stm_slot *slot)
+static inline void apply_packed(struct stm_seg *seg, const struct stm_slot *slot, uint32_t runs)
+{
+	const uint8_t *bytes = slot->bytes;
+
+	for (uint32_t i = 0; i < runs; i++) {
+		unsigned int count;
+		size_t granule = stm_packed_run(slot, i, &count);
+
+		for (; count; count--, granule++, bytes += STM_GRANULE) {
+			uint8_t state = seg->view.state[granule / STM_PAGE_GRANULES];
+
+			if (likely(state == STM_PAGE_PRIVATE)) {
+				STM_COUNT(applied_bytes, STM_GRANULE);
+				__builtin_memcpy(seg->view.heap + granule * STM_GRANULE, bytes, STM_GRANULE);
+			} else if (state != STM_PAGE_UNMAPPED) {
+				apply_by_pages(seg, &(struct stm_piece){ granule, 1, bytes });
+			}
+		}
+	}
+}
+
+static __attribute__((__noinline__)) void apply_long(struct stm_seg *seg, const struct stm_slot *slot)
 {
 	struct stm_reader reader = stm_read_slot(slot);
 	struct stm_piece piece;
@@ -108,8 +160,18 @@ static __attribute__((__noinline__)) void apply(struct stm_seg *seg, const struc
 			apply_by_pages(seg, &piece);
 		}
 	}
-	if (!reader.packed)
-		STM_COUNT(entry_lines, ((size_t)(reader.next - (const uint8_t *)stm_entry_of(entry_word(slot))) + 63) / 64);
+	STM_COUNT(entry_lines, ((size_t)(reader.next - (const uint8_t *)stm_entry_of(entry_word(slot))) + 63) / 64);
+}
+
+/* The slot touches the view. */
+static inline void apply(struct stm_seg *seg, const struct stm_slot *slot)
+{
+	uint32_t packed = packed_runs(slot);
+
+	if (likely(packed))
+		apply_packed(seg, slot, packed);
+	else
+		apply_long(seg, slot);
 }
 
 /*

@@ -53,17 +53,26 @@ static inline struct stm_reader stm_read_slot(const struct stm_slot *slot)
 	return (struct stm_reader){ .slot = slot, .next = (const uint8_t *)(entry + 1), .left = entry->runs };
 }
 
+/* Packed run @i: its first granule, and how many there are. */
+static inline size_t stm_packed_run(const struct stm_slot *slot, unsigned int i, unsigned int *count)
+{
+	uint32_t run = slot->runs[i];
+	uint64_t region = slot->summary >> (run >> 30) * 16 & 0xffff;
+
+	*count = run & 3;
+	return region * STM_REGION_GRANULES + (run >> 2 & (STM_REGION_GRANULES - 1));
+}
+
 static inline bool stm_next_piece(struct stm_reader *reader, struct stm_piece *piece)
 {
 	if (!reader->left)
 		return false;
 	reader->left--;
 	if (likely(reader->packed)) {
-		uint32_t run = reader->slot->runs[reader->index++];
-		uint64_t region = reader->slot->summary >> (run >> 30) * 16 & 0xffff;
+		unsigned int count;
 
-		piece->granule = region * STM_REGION_GRANULES + (run >> 2 & (STM_REGION_GRANULES - 1));
-		piece->count = run & 3;
+		piece->granule = stm_packed_run(reader->slot, reader->index++, &count);
+		piece->count = count;
 		piece->bytes = reader->next;
 		reader->next += piece->count * STM_GRANULE;
 	} else {
