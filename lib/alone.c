@@ -19,8 +19,8 @@
  * `blind` before the first read, and it is set, both are, by the owner alone. So reads without markers are those
  * of blind attempts, with no fence: a load that comes too early makes an attempt blind that need not be. An attempt that
  * nobody else's commit may undo (right of way), one that waits (stm_retry), and one whose reads are counted (names) are
- * not blind. Then, and after a blind one had a conflict, reads are marked for a while: so that of long transactions, where
- * somebody comes again and again, one in STM_MARKED_ATTEMPTS is lost.
+ * not blind. Then, and after a blind one had a conflict, reads are marked for a while, for ever longer ones where somebody comes
+ * again and again: so that few attempts are lost, long ones among many short ones, too.
  *
  * What needs the log goes there as ever: an inevitable transaction, for its PENDING; a commit that a waiter in
  * stm_retry() may have read; the last slot of a chunk. The next commit folds that first. Strict mode never comes here.
@@ -34,6 +34,7 @@
 
 #include "entry.h"
 #include "internal.h"
+#include "names.h"
 #include "recorder.h"
 
 /* ---- the owner ---- */
@@ -121,16 +122,43 @@ bool stm_publish_alone(struct stm_seg *seg)
 
 /* ---- its beginning and end ---- */
 
+/* Failed ones, and those of before versions began again, too; savepoints take versions, but count as renewed. */
+static uint64_t attempts_of(const struct stm_seg *seg)
+{
+	return seg->versions_renewed + seg->version;
+}
+
+static void mark_for(struct stm_seg *seg, uint32_t attempts)
+{
+	if (seg->marks_until < attempts_of(seg) + attempts)
+		seg->marks_until = attempts_of(seg) + attempts;
+	atomic_store_explicit(&seg->unmarked, 0, memory_order_relaxed);
+}
+
 void stm_mark_reads(struct stm_seg *seg)
 {
-	seg->marked_since = seg->version;
-	atomic_store_explicit(&seg->unmarked, 0, memory_order_relaxed);
+	mark_for(seg, stm_global.marked_attempts);
+}
+
+#define MARKS_DOUBLINGS 10u             /* so often they last twice as long, if that long after they ended the same happens */
+#define SELDOM 64u                      /* conflicts so many times as far apart as marks lasted cost next to nothing */
+
+void stm_mark_after_conflict(struct stm_seg *seg)
+{
+	uint64_t apart = attempts_of(seg) - seg->marks_asked;
+
+	if (!seg->marks_for || apart > (uint64_t)seg->marks_for * SELDOM)
+		seg->marks_for = stm_global.marked_attempts;
+	else if (seg->marks_for < stm_global.marked_attempts << MARKS_DOUBLINGS)
+		seg->marks_for *= 2;
+	seg->marks_asked = attempts_of(seg);
+	mark_for(seg, seg->marks_for);
 }
 
 /* Fold lock held, so that nobody comes meanwhile: it is alone. */
 static void review_marks(struct stm_seg *self)
 {
-	if (self->version - self->marked_since < stm_global.marked_attempts)
+	if (self->checked || stm_names_all() || attempts_of(self) < self->marks_until)
 		return;
 	if (stm_trim_wants_marks(self)) {
 		atomic_store_explicit(&self->unmarked, 0, memory_order_relaxed);
@@ -154,7 +182,6 @@ void stm_alone_try(struct stm_seg *self)
 			return;
 	stm_global.alone = self;
 	atomic_store_explicit(&self->alone, true, memory_order_relaxed);
-	stm_trim_alone(self);
 	review_marks(self);
 }
 

@@ -266,18 +266,25 @@ void stm_log_change(struct stm_seg *seg, size_t granule, size_t count, const uin
 
 /* ---- STM_DEBUG programs ---- */
 
-/* What is read is marked in any case: stm__check_local() looks for it. */
+/* stm__check_local() looks for what has been read: from the next attempt on it is marked in any case. */
+static void check(uintptr_t a, size_t len, const char *call)
+{
+	struct stm_seg *seg = self_in_transaction(a, len, call);
+
+	if (unlikely(!seg->checked)) {
+		seg->checked = true;
+		stm_mark_reads(seg);
+	}
+}
+
 void stm__check_read(uintptr_t a, size_t len)
 {
-	struct stm_seg *seg = self_in_transaction(a, len, "stm_read");
-
-	if (seg->blind && len)
-		mark_read(seg, a, len);
+	check(a, len, "stm_read");
 }
 
 void stm__check_write(uintptr_t a, size_t len)
 {
-	self_in_transaction(a, len, "stm_write");
+	check(a, len, "stm_write");
 }
 
 /* The granule itself tells: what it is used for, and how many there are, nobody knows. Outside it may be an address only. */
@@ -287,7 +294,7 @@ void stm__check_local(uintptr_t a)
 	size_t offset = a - STM_HEAP, granule = offset / STM_GRANULE;
 	uint32_t first;
 
-	if (!seg || !stm_in_tx(seg) || offset >= stm_view_pages(&seg->view) * STM_PAGE ||
+	if (!seg || !stm_in_tx(seg) || seg->blind || offset >= stm_view_pages(&seg->view) * STM_PAGE ||
 	    stm_page_is_tracked(offset / STM_PAGE))
 		return;
 	first = seg->version - seg->span;

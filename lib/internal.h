@@ -190,10 +190,9 @@ struct stm_trim {
 	} samples[STM_TRIM_SAMPLES];    /* a ring */
 	unsigned int newest;            /* sample */
 	unsigned int begins;            /* slow ones */
-	uint64_t blind_since;           /* ns of the coarse clock: alone, since then no reads are marked */
-	uint64_t marks_from;            /* @time: alone, */
-	bool marking;                   /* but since then they are */
-	bool was_blind;                 /* at the last look: markers do not tell which pages are used */
+	uint64_t blind;                 /* ns, counted as in @time, for which reads were not marked: alone.c */
+	uint64_t marked_from;           /* @time: since then they are */
+	bool was_blind;                 /* since the last look: markers do not tell which pages are used */
 	bool sweeping;
 	uint8_t number;                 /* of the sweep, modulo STM_SWEEP_NUMBERS */
 	size_t region;                  /* where the sweep goes on */
@@ -253,7 +252,10 @@ struct stm_seg {
 	_Atomic bool alone;             /* it commits to the base: alone.c */
 	_Atomic bool at_base;           /* such a commit is under way; written by the owner */
 	uint32_t alone_tick;            /* the owner's: the time, for these */
-	uint32_t marked_since;          /* the owner's: the version from which on reads are to be marked for a while */
+	bool checked;                   /* the owner's: an STM_DEBUG program, which needs all markers */
+	uint64_t marks_until;           /* the owner's: the attempt from which on reads need not be marked any more */
+	uint64_t marks_asked;           /* the attempt when that was last asked for */
+	uint32_t marks_for;             /* how many attempts that was for */
 	_Atomic uint64_t pin;           /* replay reads entries from here on; STM_NO_PIN */
 	uint32_t idle_since;            /* helpers': its version at the last visit */
 	unsigned int idle_visits;       /* helpers': visits since it last ran */
@@ -528,7 +530,6 @@ void stm_track_close(struct stm_seg *seg);
 
 void stm_trim(struct stm_seg *seg);             /* at begin: drop cold pages, if it is time */
 void stm_trim_look(struct stm_seg *seg);        /* now and then: have begin do so. The owner only */
-void stm_trim_alone(struct stm_seg *seg);       /* it is alone from here on */
 bool stm_trim_wants_marks(struct stm_seg *seg); /* to know which pages are used, even if it is alone */
 void stm_trim_start(struct stm_seg *seg);       /* all pages are as if just used: at attach, and when versions begin again */
 void stm_trim_mapped(struct stm_seg *seg, size_t page, size_t first, size_t last); /* @page needed [first, last) mapped */
@@ -581,6 +582,7 @@ void stm_alone_tell(struct stm_seg *seg);       /* to the event log, what it fol
 #define STM_MARKED_ATTEMPTS 1024u
 
 void stm_mark_reads(struct stm_seg *seg);       /* the owner: in the next attempts, so many, even if it is alone */
+void stm_mark_after_conflict(struct stm_seg *seg); /* the same; in ever more, if it happens again and again */
 
 /* At begin, when nothing has been read: of this attempt, too. */
 static inline void stm_mark_all_reads(struct stm_seg *seg)

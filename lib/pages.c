@@ -309,7 +309,7 @@ static bool uses_read_markers(struct stm_seg *seg, const struct stm_stride *last
 static void have_both_markers(struct stm_seg *seg, size_t first, size_t last)
 {
 	have_markers(seg, seg->write_markers, first, last);
-	if (last - first >= MARKERS_AT_ONCE)
+	if (last - first >= MARKERS_AT_ONCE && !seg->blind)
 		have_markers(seg, seg->read_markers, first, last);
 }
 

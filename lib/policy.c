@@ -158,13 +158,13 @@ static void wait_a_while(struct stm_seg *seg, const struct stm_rule *rule)
 
 struct stm_seg *stm_find_committer(const struct stm_seg *seg)
 {
+	struct stm_walk w = stm_walk_from(seg);
 	const struct stm_entry *entry;
-	struct stm_clash clash;
 
-	if (!stm_find_clash(seg, &clash))
+	if (!stm_find_conflict(seg, &w))
 		return NULL;
 	/* Its position is not below our published snapshot, so the entry is still there. */
-	entry = stm_entry_of(atomic_load_explicit(&clash.slot->entry, memory_order_relaxed));
+	entry = stm_entry_of(atomic_load_explicit(&w.slot->entry, memory_order_relaxed));
 	return stm_global.segments[entry->origin & (STM_ORIGIN_CODES - 1)];
 }
 

@@ -25,7 +25,9 @@ _Static_assert(offsetof(struct stm_seg, hot) == 0, "the barriers know this offse
 _Static_assert(offsetof(struct stm_seg, segment) == offsetof(struct stm_hot, segment) &&
 		       offsetof(struct stm_seg, runs) == offsetof(struct stm_hot, unfinished) &&
 		       offsetof(struct stm_seg, attention) == offsetof(struct stm_hot, unfinished) + 4 &&
-		       offsetof(struct stm_seg, state) == offsetof(struct stm_hot, state),
+		       offsetof(struct stm_seg, state) == offsetof(struct stm_hot, state) &&
+		       offsetof(struct stm_seg, write) == offsetof(struct stm_hot, write) &&
+		       offsetof(struct stm_seg, unmarked) == offsetof(struct stm_hot, unmarked),
 	       "the inlined end of a transaction knows these offsets");
 _Static_assert(offsetof(struct stm_seg, attention) == 20 && STM_ATTEND_NESTED == 1024 && offsetof(struct stm_seg, checkpoint) == 64 &&
 		       offsetof(struct stm_seg, state) == 24,
@@ -159,6 +161,7 @@ static void join(struct stm_seg *seg)
 	seg->outcome = 0;
 	seg->attempt = 0;
 	seg->unwind = NULL;
+	seg->marks_for = 0;
 	stm_mark_reads(seg);
 	stm_trim_start(seg);
 	atomic_store_explicit(&seg->published, seg->snapshot, memory_order_relaxed);

@@ -14,8 +14,8 @@
  *      used the CPU time that it was granted, a share of the time that passes. From that is also paid for pages that turn
  *      out to be needed soon after.
  *   4. Runs of pages that are cold, or not mapped, are dropped together, many runs by one call.
- *   5. No reads are marked while a segment is alone (alone.c), so no time passes, except for one part in nine of it:
- *      BLIND_AGES, MARKED_AGES; or as long as there are more private pages than the limit.
+ *   5. No reads are marked while a segment is alone (alone.c), so nothing is trimmed, except for one part in nine of the
+ *      time that counts: BLIND_AGES, MARKED_AGES; or as long as there are more private pages than the limit.
  *   6. The age is halved with each sweep that leaves more private pages than the limit. While there are more, the share is a
  *      fourth of a CPU at least: who gives a limit is promised memory, but a working set that is larger than the limit must
  *      not take the thread's whole time.
@@ -86,17 +86,18 @@ static unsigned int share(const struct stm_seg *seg)
 	return is_over(seg) && stm_global.trim_share < OVER_SHARE ? OVER_SHARE : stm_global.trim_share;
 }
 
-/* Time goes by, and CPU time is granted with it. */
-static void look_at_clock(struct stm_seg *seg)
+/* Time goes by. Of that since the last look so much counts. */
+static uint64_t counted(struct stm_trim *trim, uint64_t passed)
 {
-	struct stm_trim *trim = &seg->trim;
-	uint64_t now = coarse_now(), passed = now - trim->seen, most = age(trim) / 4;
+	return passed < age(trim) / 4 ? passed : age(trim) / 4;
+}
+
+static uint64_t look_at_clock(struct stm_trim *trim)
+{
+	uint64_t now = coarse_now(), passed = now - trim->seen;
 
 	trim->seen = now;
-	trim->time += passed < most ? passed : most;
-	trim->credit += (int64_t)(passed / 100 * share(seg));
-	if (trim->credit > CREDIT_NS)
-		trim->credit = CREDIT_NS;
+	return passed;
 }
 
 static bool is_blind(const struct stm_seg *seg)
@@ -104,21 +105,45 @@ static bool is_blind(const struct stm_seg *seg)
 	return atomic_load_explicit(&seg->unmarked, memory_order_relaxed);
 }
 
-void stm_trim_look(struct stm_seg *seg)
+/* For so long nobody knows which pages are used that it is time to find out? */
+static bool is_time_for_marks(const struct stm_seg *seg)
+{
+	return is_over(seg) || seg->trim.blind >= BLIND_AGES * age(&seg->trim);
+}
+
+bool stm_trim_wants_marks(struct stm_seg *seg)
 {
 	struct stm_trim *trim = &seg->trim;
 
 	if (trim->due == UINT64_MAX)
+		return false;
+	if (!is_blind(seg) && !trim->was_blind && trim->time - trim->marked_from >= MARKED_AGES * age(trim))
+		trim->blind = 0;
+	trim->was_blind |= !is_time_for_marks(seg);
+	return is_time_for_marks(seg);
+}
+
+void stm_trim_look(struct stm_seg *seg)
+{
+	struct stm_trim *trim = &seg->trim;
+	uint64_t passed;
+
+	if (trim->due == UINT64_MAX)
 		return;
 	if (is_blind(seg)) {
-		trim->was_blind = true;
-		if (is_over(seg))
+		trim->blind += counted(trim, look_at_clock(trim));
+		if (is_time_for_marks(seg))
 			stm_mark_reads(seg);
 		return;
 	}
 	if (trim->was_blind)
 		stm_trim_start(seg);
-	look_at_clock(seg);
+	passed = look_at_clock(trim);
+	trim->time += counted(trim, passed);
+	/* CPU time is granted with it. */
+	trim->credit += (int64_t)(passed / 100 * share(seg));
+	if (trim->credit > CREDIT_NS)
+		trim->credit = CREDIT_NS;
 	if (trim->time >= trim->due || ((trim->sweeping || is_over(seg)) && trim->credit >= SLICE_NS))
 		seg->heed |= STM_HEED_TRIM;
 }
@@ -159,7 +184,7 @@ void stm_trim_start(struct stm_seg *seg)
 	}
 	trim->seen = coarse_now();
 	trim->was_blind = false;
-	trim->began = trim->time;
+	trim->began = trim->marked_from = trim->time;
 	trim->credit = 0;
 	for (unsigned int i = 0; trim->sweeping && i < STM_REGION_SLOTS / 64; i++)
 		trim->has_marks[i] |= trim->to_visit[i];
@@ -168,38 +193,6 @@ void stm_trim_start(struct stm_seg *seg)
 	if (stm_global.trim_age == UINT64_MAX || seg->strict) /* strict mode has begun with some pages */
 		trim->due = UINT64_MAX;
 	seg->heed &= ~STM_HEED_TRIM;
-}
-
-/* ---- alone, without markers ---- */
-
-bool stm_trim_wants_marks(struct stm_seg *seg)
-{
-	struct stm_trim *trim = &seg->trim;
-	uint64_t now, old;
-
-	if (trim->due == UINT64_MAX)
-		return false;
-	old = age(trim);
-	if (is_over(seg) || !old)
-		return true;
-	now = coarse_now();
-	if (trim->marking && trim->time - trim->marks_from < MARKED_AGES * old)
-		return true;
-	if (trim->marking) {
-		trim->marking = false;
-		trim->blind_since = now;
-	}
-	if (now - trim->blind_since < BLIND_AGES * old)
-		return false;
-	trim->marking = true;
-	trim->marks_from = trim->time;
-	return true;
-}
-
-void stm_trim_alone(struct stm_seg *seg)
-{
-	seg->trim.marking = false;
-	seg->trim.blind_since = coarse_now();
 }
 
 /* ---- what was mapped ---- */

@@ -247,7 +247,7 @@ static void __attribute__((__noreturn__)) restart(struct stm_seg *seg, enum stm_
 		committer = stm_find_committer(seg);
 	stm_tx_abandon(seg, reason);
 	if (unlikely(seg->blind) && reason <= STM_ABORT_INEVITABLE)
-		stm_mark_reads(seg);
+		stm_mark_after_conflict(seg);
 	seg->attempt++;
 	seg->attempts_limit = rule.attempts;
 	seg->attention |= STM_ATTEND_RETRY;
@@ -264,12 +264,14 @@ static void __attribute__((__noreturn__)) sleep_and_restart(struct stm_seg *seg,
 	const struct stm_site *site = stm_site_of(seg);
 	uint64_t since;
 
-	stm_tx_abandon(seg, STM_ABORT_RETRY);
-	seg->attempt = 0;
 	if (unlikely(seg->blind)) {
+		stm_tx_abandon(seg, STM_ABORT_RESTART);
+		seg->attempt = 0;
 		stm_mark_reads(seg); /* once more, to know what it reads */
 		run_again(seg, site);
 	}
+	stm_tx_abandon(seg, STM_ABORT_RETRY);
+	seg->attempt = 0;
 	since = stm_record_start(seg);
 	stm_wait(seg, deadline, site);
 	if (stm_recording(seg))

@@ -134,14 +134,9 @@ static bool is_to_stop(const struct stm_seg *seg)
 	return seg->stop && !seg->hooks && atomic_load(seg->stop);
 }
 
-/*
- * The attempt is undone, and the segment still RUNNING, so that nobody moves its snapshot. Not if nobody knows what it
- * has read: it will run once more.
- */
+/* The attempt is undone, and the segment still RUNNING, so that nobody moves its snapshot. */
 void stm_wait_begin(struct stm_seg *seg)
 {
-	if (unlikely(seg->blind))
-		return;
 	if (!STM_MUTATED(WAIT_LATE))
 		announce(seg);
 	STM_POINT(WAITING);

@@ -305,6 +305,7 @@ TEST_F(alone, a_blind_attempt_conflicts_with_anything)
 	struct script *all[] = { &use, &validate, &become, &look };
 
 	for (unsigned int i = 0; i < 4; i++) {
+		self->a.seg->marks_for = 0; /* as if the last time were long ago */
 		BLIND();
 		stop = (struct stop){ .reached = 0 };
 		script_start(&self->a, all[i]);
@@ -317,6 +318,73 @@ TEST_F(alone, a_blind_attempt_conflicts_with_anything)
 		ASSERT_TRUE(leave_alone(&self->a, self->words));
 		EXPECT_EQ(all[i] == &look, atomic_load(&self->a.seg->unmarked));
 	}
+}
+
+struct long_job {
+	word_t words;
+	struct stop *stop;
+	unsigned int savepoints, attempts;
+};
+
+static void long_job(void *arg)
+{
+	struct long_job *job = arg;
+
+	STM_ATOMIC {
+		__atomic_add_fetch(&job->attempts, 1, __ATOMIC_RELAXED);
+		stm_read(word_at(job->words, 1, 0));
+		for (unsigned int i = 0; i < job->savepoints; i++)
+			if (stm_release(stm_savepoint()))
+				schedule_fail("stm_release() failed");
+		stop_here(job->stop);
+		STM_SET(*word_at(job->words, 2, 0), 1);
+	}
+}
+
+/* Somebody comes for a moment while it runs, and commits something else. Was an attempt lost? */
+static unsigned int visited(struct actor *a, struct actor *b, word_t words, unsigned int savepoints)
+{
+	struct stop stop = { .reached = 0 };
+	struct long_job job = { words, &stop, savepoints, 0 };
+
+	actor_do(a, long_job, &job);
+	stop_await(&stop);
+	set_word(b, word_at(words, 3, 0), 1);
+	stop_release(&stop);
+	actor_wait(a);
+	leave_alone(a, words);
+	return job.attempts - 1;
+}
+
+/* Savepoints are no attempts. */
+TEST_F(alone, few_attempts_are_lost_to_visitors)
+{
+	unsigned int lost = 0;
+
+	BLIND();
+	for (unsigned int i = 0; i < 100; i++)
+		lost += visited(&self->a, &self->b, self->words, STM_MARKED_ATTEMPTS + 10);
+	EXPECT_EQ(1, lost);
+}
+
+/* Nor are those that are short paid for by long ones. */
+TEST_F(alone, few_long_attempts_are_lost)
+{
+	unsigned int lost = 0;
+
+	BLIND();
+	for (unsigned int i = 0; i < 60; i++) {
+		lost += visited(&self->a, &self->b, self->words, 0);
+		count_up(&self->a, word_at(self->words, 7, 0), 2 * STM_MARKED_ATTEMPTS + 100);
+	}
+	EXPECT_LE(2, lost);
+	EXPECT_GE(7, lost);
+	EXPECT_LE(4 * STM_MARKED_ATTEMPTS, self->a.seg->marks_for);
+	/* In the end it is blind again, and a conflict long after is one as the first. */
+	count_up(&self->a, word_at(self->words, 7, 0), 70 * (uint64_t)self->a.seg->marks_for);
+	EXPECT_EQ(1, atomic_load(&self->a.seg->unmarked));
+	EXPECT_EQ(1, visited(&self->a, &self->b, self->words, 0));
+	EXPECT_EQ(STM_MARKED_ATTEMPTS, self->a.seg->marks_for);
 }
 
 TEST_F(alone, who_waits_knows_for_what)

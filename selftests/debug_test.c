@@ -205,6 +205,23 @@ static void local_without_barrier(void *arg)
 			((volatile struct node *)stm_local(node))->b = 1;
 }
 
+/* It is alone then, and would not mark what it reads: lib/alone.c. */
+static void many_commits(void)
+{
+	for (volatile unsigned int i = 0; i < 5000; i++)
+		STM_ATOMIC
+			STM_SET(node->a, 1);
+}
+
+static void local_without_barrier_alone(void *arg)
+{
+	(void)arg;
+	set_up();
+	many_commits();
+	STM_ATOMIC
+		((volatile struct node *)stm_local(node))->b = 1;
+}
+
 static void local_with_barrier(void *arg)
 {
 	struct node STM *fresh, *tracked;
@@ -226,6 +243,20 @@ static void local_with_barrier(void *arg)
 	STM_ATOMIC
 		((volatile struct node *)stm_local(tracked))->b = 1;
 	stm_local(node);
+	/* Where an array ends. */
+	many_commits();
+	STM_ATOMIC {
+		stm_write_range(node, sizeof(*node));
+		stm_local(node + 1);
+	}
+	STM_ATOMIC {
+		fresh = stm_alloc(4 * sizeof(*fresh));
+		stm_local(fresh + 4);
+	}
+	STM_ATOMIC {
+		stm_read_range(node, sizeof(*node));
+		stm_local(node + 1);
+	}
 }
 
 TEST(local)
@@ -244,6 +275,10 @@ TEST(local)
 		TH_LOG("mode 2: %s", how(&e));
 	}
 	unsetenv("UFFDSTM_STRICT");
+	e = run_child(local_without_barrier_alone, NULL);
+	EXPECT_TRUE(exited_with(&e, 0) && said(&e, "stm_local of heap address", "debug_test(+")) {
+		TH_LOG("alone: %s", how(&e));
+	}
 	e = run_child(local_with_barrier, NULL);
 	EXPECT_TRUE(exited_with(&e, 0) && !e.lines) {
 		TH_LOG("with: %s", how(&e));

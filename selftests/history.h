@@ -27,6 +27,7 @@ struct history_config {
 	unsigned int leave;             /* the same, with a while between */
 	unsigned int marked_attempts;   /* so many mark their reads, alone or not */
 	unsigned int help;              /* take who sleeps, between transactions */
+	uint64_t trim_age;
 	unsigned int trim, trim_versions; /* drop all that was not used in the last versions, at begin */
 	unsigned int cancel, restart, inevitable, validate, raw, wide, large, big, verify;
 	bool tracked_words, tracked_nodes;      /* memory without barriers */

@@ -211,6 +211,7 @@ static void choose_config(struct history_config *c, uint64_t random, bool tortur
 	c->verify = (unsigned int)PICK(r, 100, 1000);
 	c->trim = (unsigned int)PICK(r, 0, 1, 10, 100);
 	c->trim_versions = (unsigned int)PICK(r, 0, 1, 10);
+	c->trim_age = PICK(r, 0, 0, 1000000); /* ns; with one they are blind now and then */
 	c->options.heap_size = (size_t)256 << 20;
 	c->options.cluster = (unsigned int)PICK(r, 1, 2, 16, 64, 512);
 	if (c->trim && c->trim < c->options.cluster)
@@ -396,7 +397,7 @@ static bool run_history(uint64_t seed, bool torture, bool tracked)
 		return false;
 	}
 	if (c->trim)
-		stm_global.trim_age = 0;
+		stm_global.trim_age = c->trim_age;
 	stm_global.trim_versions = c->trim_versions;
 	stm_global.marked_attempts = c->marked_attempts;
 	attach();

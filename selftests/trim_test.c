@@ -359,6 +359,72 @@ TEST_F(trim, who_was_alone_keeps_what_it_used)
 	EXPECT_EQ(STM_PAGE_UNMAPPED, state_of(FIRST + 1));
 }
 
+/* Somebody comes for a moment now and then: too short to find out anything. */
+TEST_F(trim, who_is_visited_finds_out_as_well)
+{
+	for (size_t page = FIRST; page < FIRST + 20; page++)
+		set(page, page);
+	for (unsigned int times = 0; times < 4; times++) {
+		struct actor other;
+
+		age_alone(10);
+		actor_start(&other);
+		set_word(&other, word(FIRST + 30, 0), 1);
+		actor_end(&other);
+	}
+	EXPECT_EQ(2, self->us->view.private);
+}
+
+/* Who does not commit is not asked whether it is alone. */
+TEST_F(trim, who_only_reads_finds_out_as_well)
+{
+	for (size_t page = FIRST; page < FIRST + 20; page++)
+		set(page, page);
+	for (unsigned int i = 0; i < 4; i++)
+		many_commits();
+	EXPECT_TRUE(is_blind());
+	for (size_t page = 0; page < 40 * 8; page++) {
+		time_now += AGE / 8 * MS;
+		for (unsigned int i = 0; i < STM_TRIM_VERSIONS; i++)
+			get(FIRST + 1);
+		get(FIRST + REGION + page);
+	}
+	EXPECT_FALSE(is_blind());
+	EXPECT_EQ(1, self->us->view.private);
+	EXPECT_GE(30, self->us->view.shared);
+}
+
+/* Time counts alike while it is blind and while it is not, however seldom it looks. */
+TEST_F(trim, who_is_alone_marks_one_read_in_nine)
+{
+	unsigned int marked = 0;
+
+	for (unsigned int i = 0; i < 4; i++)
+		many_commits();
+	for (unsigned int i = 0; i < 500; i++) {
+		time_now += 2 * AGE * MS;
+		many_commits();
+		marked += !is_blind();
+	}
+	EXPECT_LE(500 / 18, marked);
+	EXPECT_GE(500 / 6, marked);
+}
+
+/* Where all are counted by name, all are marked. */
+TEST_F(trim, who_is_counted_is_not_blind)
+{
+	struct stm_options options = options_of(0, 0);
+
+	ASSERT_EQ(0, stm_fini());
+	options.stats_unnamed = 1;
+	ASSERT_EQ(0, start(&options));
+	self->us = stm__self;
+	for (size_t page = FIRST; page < FIRST + 20; page++)
+		set(page, page);
+	age_alone(5);
+	EXPECT_EQ(2, self->us->view.private);
+}
+
 /* Nor is a limit forgotten. */
 TEST_F(trim, who_is_alone_keeps_to_the_limit)
 {

@@ -413,10 +413,10 @@ void stm_mfree(void *p);
 /* ---- what happened ---- */
 
 enum stm_abort_reason {
-	STM_ABORT_CONFLICT,     /* another commit wrote what it had read: found at commit */
+	STM_ABORT_CONFLICT,     /* another commit wrote what it had read, or anything if it began alone: found at commit */
 	STM_ABORT_VALIDATE,     /* the same, found earlier */
 	STM_ABORT_INEVITABLE,   /* the same, found while it became inevitable */
-	STM_ABORT_RESTART,      /* stm_restart() */
+	STM_ABORT_RESTART,      /* stm_restart(); or stm_retry(), once more, to know what it reads */
 	STM_ABORT_CANCEL,       /* stm_cancel(), or a function's code */
 	STM_ABORT_EXIT,         /* the thread exited inside it */
 	STM_ABORT_RETRY,        /* stm_retry(): it waited */
