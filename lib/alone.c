@@ -41,14 +41,19 @@
 
 #define BY_WORDS 16u                    /* granules; longer runs were stored long ago, mostly */
 
-/* Which pages are written, for those who may come: of one commit in so many, since who asks is told of a second. */
+/*
+ * Which pages are written, for those who may come: by the first commit of each tick, and one in so many of the others. It is a
+ * hint, and a page that is written all the time is soon found.
+ */
 #define TELLS_ONE_IN 8u
 
-static inline void write_base(const struct stm_seg *seg)
+static inline void write_base(struct stm_seg *seg)
 {
 	const struct stm_run *run = (const struct stm_run *)(seg->entry + 1);
-	bool tells = seg->snapshot % TELLS_ONE_IN == 0;
 	uint32_t tick = seg->alone_tick;
+	bool tells = seg->snapshot % TELLS_ONE_IN == 0 || tick != seg->alone_told;
+
+	seg->alone_told = tick;
 
 	for (uint32_t left = seg->runs; left; left--) {
 		size_t granule = run->granule, count = run->count;

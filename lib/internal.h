@@ -251,7 +251,7 @@ struct stm_seg {
 	_Atomic bool attached;
 	_Atomic bool alone;             /* it commits to the base: alone.c */
 	_Atomic bool at_base;           /* such a commit is under way; written by the owner */
-	uint32_t alone_tick;            /* the owner's: the time, for these */
+	uint32_t alone_tick, alone_told; /* the owner's: the time, for these, and of the last of them */
 	bool checked;                   /* the owner's: an STM_DEBUG program, which needs all markers */
 	uint64_t marks_until;           /* the owner's: the attempt from which on reads need not be marked any more */
 	uint64_t marks_asked;           /* the attempt when that was last asked for */
