@@ -7,8 +7,9 @@
  *   2. Entries stand one behind the other in a block. A block that is full goes to a FIFO, in the
  *      order of the position of its last entry.
  *   3. A block whose last position is below `recyclable` comes out of the FIFO: one of the usual size is used
- *      again, the last one freed first, so that in the steady state a few blocks stay in the cache; a larger one
- *      goes back to the system.
+ *      again, the last one freed first, so that in the steady state a few blocks stay in the cache.
+ *   4. A larger one is spare then, up to LARGE_KEPT in all: else it would be mapped, and its pages met, for each large
+ *      commit. Spare blocks do not count as log: nobody need wait for them.
  * Only the segment's own thread comes here.
  */
 #include <errno.h>
@@ -21,6 +22,7 @@
 
 #define BLOCK_BYTES (STM_PART_BYTES - sizeof(struct stm_block)) /* 1,000 small commits between two looks at fold */
 #define FREE_BLOCKS_MAX 16u
+#define LARGE_KEPT ((size_t)2 << 20)
 #define UNDO_BYTES ((size_t)4 << 10)    /* to begin with */
 
 static size_t align_up(size_t n, size_t to)
@@ -42,11 +44,36 @@ static void count_bytes(struct stm_seg *seg, size_t change)
 		seg->heed &= ~STM_HEED_LOG;
 }
 
+/* The smallest spare block that is large enough; NULL: there is none. */
+static struct stm_block *take_spare(struct stm_seg *seg, size_t size)
+{
+	struct stm_block **best = NULL, *block;
+
+	for (struct stm_block **at = &seg->spare; *at; at = &(*at)->next)
+		if ((*at)->size >= size && (!best || (*at)->size < (*best)->size))
+			best = at;
+	if (!best)
+		return NULL;
+	block = *best;
+	*best = block->next;
+	seg->spare_bytes -= block->size;
+	return block;
+}
+
+/* Of @size bytes at least. */
 static __attribute__((__noinline__)) struct stm_block *new_block(struct stm_seg *seg, size_t size)
 {
-	struct stm_block *block = size == BLOCK_BYTES ? stm_part_take() :
-							aligned_alloc(64, align_up(sizeof(*block) + size, 64));
+	struct stm_block *block;
 
+	if (size == BLOCK_BYTES) {
+		block = stm_part_take();
+	} else {
+		block = take_spare(seg, size);
+		if (block)
+			size = block->size;
+		else
+			block = aligned_alloc(64, align_up(sizeof(*block) + size, 64));
+	}
 	if (!block)
 		return NULL;
 	block->size = size;
@@ -58,10 +85,15 @@ static __attribute__((__noinline__)) struct stm_block *new_block(struct stm_seg 
 static void delete_block(struct stm_seg *seg, struct stm_block *block)
 {
 	count_bytes(seg, -block->size);
-	if (block->size == BLOCK_BYTES)
+	if (block->size == BLOCK_BYTES) {
 		stm_part_give(block);
-	else
+	} else if (seg->spare_bytes + block->size <= LARGE_KEPT) {
+		block->next = seg->spare;
+		seg->spare = block;
+		seg->spare_bytes += block->size;
+	} else {
 		free(block);
+	}
 }
 
 static void begin_entry(struct stm_seg *seg, uint8_t *at)
@@ -235,6 +267,13 @@ void stm_entry_close(struct stm_seg *seg)
 	delete_all(seg, seg->free);
 	if (seg->block)
 		delete_block(seg, seg->block);
+	while (seg->spare) {
+		struct stm_block *block = seg->spare;
+
+		seg->spare = block->next;
+		free(block);
+	}
+	seg->spare_bytes = 0;
 	free(seg->undo);
 	seg->undo = seg->undo_tail = seg->undo_limit = NULL;
 	seg->used_first = seg->used_last = seg->free = seg->block = NULL;

@@ -287,6 +287,8 @@ struct stm_seg {
 
 	/* Entry memory: the block in use, blocks not yet recyclable, blocks to use next. */
 	struct stm_block *block, *used_first, *used_last, *free;
+	struct stm_block *spare;        /* large ones, which do not count as log */
+	size_t spare_bytes;
 	_Atomic uint64_t block_bytes;   /* of all of them; written by the owner */
 
 	unsigned int hooks;             /* lists of hooks that are running */

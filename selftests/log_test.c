@@ -217,6 +217,43 @@ TEST_F(log, takes_entries_of_all_sizes)
 	EXPECT_GT(2 * LOG_LIMIT, stats().log_bytes);
 }
 
+#define SPARE_MOST ((size_t)2 << 20)
+
+/* Memory of large entries is used again, in the steady state, but is no log meanwhile; nor is there ever more of it. */
+TEST_F(log, large_entries_have_the_same_memory)
+{
+	struct fill fill = { .words = word_at(self->words, 0, 1), .n = 16384, .value = 1 };
+	const struct stm_block *seen[8] = { NULL };
+	unsigned int distinct = 0;
+
+	for (unsigned int i = 0; i < 60; i++) {
+		const struct stm_block *block;
+		unsigned int k = 0;
+
+		actor_run(&self->a, fill_job, &fill);
+		block = self->a.seg->used_last;
+		while (k < distinct && seen[k] != block)
+			k++;
+		ASSERT_GT(8, k);
+		distinct += k == distinct;
+		seen[k] = block;
+		get_word(&self->b, self->words);
+		get_word(&self->c, self->words);
+	}
+	TH_LOG("%u blocks", distinct);
+	EXPECT_LT(0, self->a.seg->spare_bytes);
+	EXPECT_GT(LOG_LIMIT / 2, atomic_load(&self->a.seg->block_bytes));
+	for (unsigned int i = 0; i < 20; i++) {
+		fill.n = i % 2 ? 150000 : 10000 + 3000 * i;
+		actor_run(&self->a, fill_job, &fill);
+		get_word(&self->b, self->words);
+		get_word(&self->c, self->words);
+		EXPECT_GE(SPARE_MOST, self->a.seg->spare_bytes);
+	}
+	actor_run(&self->a, check_job, &fill);
+	EXPECT_EQ(0, fill.wrong);
+}
+
 struct scatter {
 	word_t words;
 	size_t n;
