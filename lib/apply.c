@@ -41,13 +41,6 @@ static inline bool was_read(const struct stm_seg *seg, size_t granule, size_t co
 	return false;
 }
 
-/* How many runs are packed into the slot; 0: it is not packed, or not yet. */
-static inline uint32_t packed_runs(const struct stm_slot *slot)
-{
-	/* Pairs with the release in pack(). */
-	return (uint32_t)(atomic_load_explicit(&slot->packed, memory_order_acquire) >> STM_PACKED_RUNS & 0xff);
-}
-
 /* Two granules at most. */
 static inline bool clashes_packed(const struct stm_seg *seg, const struct stm_slot *slot, uint32_t runs)
 {
@@ -70,7 +63,7 @@ static inline bool clashes_packed(const struct stm_seg *seg, const struct stm_sl
 static __attribute__((__noinline__)) bool clashes_long(const struct stm_seg *seg, const struct stm_slot *slot)
 {
 	const uint8_t *state = seg->view.state;
-	struct stm_reader reader = stm_read_slot(slot);
+	struct stm_reader reader = stm_read_entry(slot);
 	struct stm_piece piece;
 
 	while (stm_next_piece(&reader, &piece)) {
@@ -94,7 +87,7 @@ static __attribute__((__noinline__)) bool clashes_long(const struct stm_seg *seg
 /* The transaction read something that was written in the slot, which touches the view. */
 static inline bool clashes(const struct stm_seg *seg, const struct stm_slot *slot)
 {
-	uint32_t packed = packed_runs(slot);
+	uint32_t packed = stm_packed_runs(slot);
 
 	return likely(packed) ? clashes_packed(seg, slot, packed) : clashes_long(seg, slot);
 }
@@ -145,7 +138,7 @@ static inline void apply_packed(struct stm_seg *seg, const struct stm_slot *slot
 
 static __attribute__((__noinline__)) void apply_long(struct stm_seg *seg, const struct stm_slot *slot)
 {
-	struct stm_reader reader = stm_read_slot(slot);
+	struct stm_reader reader = stm_read_entry(slot);
 	struct stm_piece piece;
 
 	while (stm_next_piece(&reader, &piece)) {
@@ -166,7 +159,7 @@ static __attribute__((__noinline__)) void apply_long(struct stm_seg *seg, const 
 /* The slot touches the view. */
 static inline void apply(struct stm_seg *seg, const struct stm_slot *slot)
 {
-	uint32_t packed = packed_runs(slot);
+	uint32_t packed = stm_packed_runs(slot);
 
 	if (likely(packed))
 		apply_packed(seg, slot, packed);

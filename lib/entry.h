@@ -37,20 +37,30 @@ static inline const struct stm_entry *stm_entry_of(uint64_t entry)
 	return (const struct stm_entry *)(entry & ~STM_SLOT_FLAGS);
 }
 
-static inline struct stm_reader stm_read_slot(const struct stm_slot *slot)
+/* How many runs are packed into the slot; 0: it is not packed, or not yet. */
+static inline uint32_t stm_packed_runs(const struct stm_slot *slot)
 {
 	/* Pairs with the release in pack(). */
-	uint64_t packed = atomic_load_explicit(&slot->packed, memory_order_acquire);
+	return (uint32_t)(atomic_load_explicit(&slot->packed, memory_order_acquire) >> STM_PACKED_RUNS & 0xff);
+}
 
-	if (likely(packed))
-		return (struct stm_reader){ .slot = slot, .next = slot->bytes, .packed = true,
-					    .left = packed >> STM_PACKED_RUNS & 0xff };
-
+/* Packed or not. */
+static inline struct stm_reader stm_read_entry(const struct stm_slot *slot)
+{
 	/* Relaxed: the caller saw the slot published, by an acquire load. */
 	const struct stm_entry *entry =
 		stm_entry_of(atomic_load_explicit(&slot->entry, memory_order_relaxed));
 
 	return (struct stm_reader){ .slot = slot, .next = (const uint8_t *)(entry + 1), .left = entry->runs };
+}
+
+static inline struct stm_reader stm_read_slot(const struct stm_slot *slot)
+{
+	uint32_t packed = stm_packed_runs(slot);
+
+	if (likely(packed))
+		return (struct stm_reader){ .slot = slot, .next = slot->bytes, .packed = true, .left = packed };
+	return stm_read_entry(slot);
 }
 
 /* Packed run @i: its first granule, and how many there are. */

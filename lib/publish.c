@@ -146,7 +146,7 @@ static inline void pack(struct stm_seg *seg, struct stm_slot *slot, uint64_t sum
 		if (STM_MUTATED(PACK_EARLY))
 			STM_POINT(PACK);
 	}
-	/* Pairs with the acquire in stm_read_slot(). */
+	/* Pairs with the acquire in stm_packed_runs(). */
 	atomic_store_explicit(&slot->packed, packed, memory_order_release);
 }
 
@@ -260,7 +260,7 @@ static inline __attribute__((__always_inline__)) bool publish_small(struct stm_s
 	STM_POINT(PACK);
 	memcpy(slot->runs, packed, sizeof(packed));
 	memcpy(slot->bytes, (uint64_t[4]){ low, high, low2, high2 }, sizeof(slot->bytes));
-	/* Pairs with the acquire in stm_read_slot(). */
+	/* Pairs with the acquire in stm_packed_runs(). */
 	atomic_store_explicit(&slot->packed, origin | runs << STM_PACKED_RUNS, memory_order_release);
 
 	if (is_waited_for())
