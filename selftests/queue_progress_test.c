@@ -95,6 +95,29 @@ TEST(by_time)
 	}
 }
 
+static int take_a_while(void *arg)
+{
+	(void)arg;
+	usleep(350000);
+	return 0;
+}
+
+/* An hour apart: once, at the end. */
+TEST(by_time_seldom)
+{
+	struct watcher watcher = { .thread = pthread_self() };
+	struct stm_run_options options = {
+		.size = sizeof(options), .progress = watch, .progress_arg = &watcher, .progress_ms = 3600000, .threads = 1
+	};
+
+	ASSERT_EQ(0, open_queue(0, NULL));
+	ASSERT_EQ(0, stm_queue_add(queue, take_a_while, NULL));
+	EXPECT_EQ(0, stm_queue_run_with(queue, &options));
+	EXPECT_EQ(1, watcher.calls);
+	EXPECT_EQ(1, watcher.executed);
+	ASSERT_EQ(0, stm_queue_free(queue));
+}
+
 /* ---- by tasks ---- */
 
 static _Atomic unsigned int threads, missed;
