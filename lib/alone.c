@@ -200,7 +200,7 @@ void stm_alone_tell(struct stm_seg *seg)
 }
 
 /* Fold lock held. */
-static void end(struct stm_seg *seg)
+static void end_alone(struct stm_seg *seg)
 {
 	atomic_store_explicit(&seg->alone, false, memory_order_relaxed);
 	atomic_store_explicit(&seg->unmarked, 0, memory_order_relaxed);
@@ -209,7 +209,7 @@ static void end(struct stm_seg *seg)
 /* Fold lock held: the segment does not count any more. */
 void stm_alone_part(struct stm_seg *seg)
 {
-	end(seg);
+	end_alone(seg);
 	if (stm_global.alone == seg)
 		stm_global.alone = NULL;
 }
@@ -226,7 +226,7 @@ void stm_alone_end(void)
 	pthread_mutex_lock(&stm_global.fold_lock);
 	seg = stm_global.alone;
 	if (seg)
-		end(seg);
+		end_alone(seg);
 	pthread_mutex_unlock(&stm_global.fold_lock);
 	if (!seg || STM_MUTATED(ALONE_NO_WAIT))
 		return;
