@@ -27,16 +27,21 @@
 #define STM_GRANULE ((size_t)16)         /* bytes: the unit of conflict detection */
 #define STM_HOT ((uintptr_t)1 << 20)
 
+/*
+ * A page beside a power of two: the read and the write marker of a granule are stored together, and an AMD CPU predicts
+ * the way of the first cache by bits 12 to 27 of an address (Lipp et al., "Take A Way", 2020), so that two lines which are
+ * equal in those and in the set throw each other out.
+ */
 #ifdef STM_SMALL_LAYOUT
 #define STM_LAYOUT 6u
 #define STM_HEAP ((uintptr_t)256 << 20)
 #define STM_HEAP_LIMIT ((size_t)256 << 20)
-#define STM_WRITE_MARKERS ((uintptr_t)64 << 20)
+#define STM_WRITE_MARKERS (((uintptr_t)64 << 20) + 4096)
 #else
 #define STM_LAYOUT 5u
 #define STM_HEAP ((uintptr_t)96 << 30)
 #define STM_HEAP_LIMIT ((size_t)128 << 30)
-#define STM_WRITE_MARKERS ((uintptr_t)32 << 30)
+#define STM_WRITE_MARKERS (((uintptr_t)32 << 30) + 4096)
 #endif
 
 /*
