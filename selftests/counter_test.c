@@ -206,6 +206,10 @@ TEST(what_conflicts)
 	ASSERT_EQ(0, stm_atomic(make, (void *)STM_COUNTER_MAX));
 	EXPECT_EQ(0, conflict(add_one, add_one, NULL));
 	EXPECT_EQ(0, conflict(read_it, add_one, NULL));
+	/* COUNTER_BEYOND: who adds nothing to it has read what its own thread has added before. */
+	EXPECT_EQ(1, conflict(add_one, set_one, NULL));
+	EXPECT_EQ(0, conflict(add_one, add_one, NULL));
+	EXPECT_EQ(1, conflict(add_one, set_one, NULL));
 }
 
 static _Atomic int go;

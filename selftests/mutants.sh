@@ -50,7 +50,7 @@ MAP_PHANTOM         map_test           global.what_conflicts
 FIFO_EMPTY          fifo_test          global.what_conflicts
 VECTOR_DROP         vector_test        global.what_conflicts
 BLOB_LENGTH         blob_test          global.what_conflicts
-COUNTER_BEYOND      collect_history_test global.four_threads
+COUNTER_BEYOND      counter_test       global.what_conflicts
 FIFO_ROOM           ordered_history_test collections.are_serialisable
 PRIORITY_EMPTY      ordered_history_test collections.are_serialisable
 VECTOR_END          sequence_history_test global.four_threads
