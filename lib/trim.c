@@ -114,13 +114,16 @@ static bool is_time_for_marks(const struct stm_seg *seg)
 bool stm_trim_wants_marks(struct stm_seg *seg)
 {
 	struct stm_trim *trim = &seg->trim;
+	bool wants;
 
 	if (trim->due == UINT64_MAX)
 		return false;
 	if (!is_blind(seg) && !trim->was_blind && trim->time - trim->marked_from >= MARKED_AGES * age(trim))
 		trim->blind = 0;
-	trim->was_blind |= !is_time_for_marks(seg);
-	return is_time_for_marks(seg);
+	wants = is_time_for_marks(seg);
+	if (!wants)
+		trim->was_blind = true; /* from here on */
+	return wants;
 }
 
 void stm_trim_look(struct stm_seg *seg)

@@ -120,12 +120,16 @@ FIXTURE_TEARDOWN(trim)
 }
 
 /* Begin again with other options. */
+#define START_AGAIN(options)                                            \
+	do {                                                            \
+		ASSERT_EQ(0, stm_fini());                               \
+		ASSERT_EQ(0, start(&(options)));                        \
+		self->us = stm__self;                                   \
+	} while (0)
 #define WITH(...)                                                       \
 	do {                                                            \
 		struct stm_options options = options_of(__VA_ARGS__);   \
-		ASSERT_EQ(0, stm_fini());                               \
-		ASSERT_EQ(0, start(&options));                          \
-		self->us = stm__self;                                   \
+		START_AGAIN(options);                                   \
 	} while (0)
 
 /* Not inlined: gcc leaves the %gs out of constant addresses. */

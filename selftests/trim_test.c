@@ -89,10 +89,8 @@ TEST_F(trim, neighbours_of_a_fault_are_given_time)
 {
 	struct stm_options options = options_of(0, 0);
 
-	ASSERT_EQ(0, stm_fini());
 	options.cluster = 64;
-	ASSERT_EQ(0, start(&options));
-	self->us = stm__self;
+	START_AGAIN(options);
 	pass_ages(ENOUGH, HOT); /* old versions are there */
 	set(FIRST + 64, 1);
 	pass_ages(1, HOT);
@@ -415,10 +413,8 @@ TEST_F(trim, who_is_counted_is_not_blind)
 {
 	struct stm_options options = options_of(0, 0);
 
-	ASSERT_EQ(0, stm_fini());
 	options.stats_unnamed = 1;
-	ASSERT_EQ(0, start(&options));
-	self->us = stm__self;
+	START_AGAIN(options);
 	for (size_t page = FIRST; page < FIRST + 20; page++)
 		set(page, page);
 	age_alone(5);
@@ -429,7 +425,6 @@ TEST_F(trim, who_is_counted_is_not_blind)
 TEST_F(trim, who_is_alone_keeps_to_the_limit)
 {
 	WITH(AGE, 5);
-	self->us = stm__self;
 	for (unsigned int i = 0; i < 4; i++)
 		many_commits();
 	EXPECT_TRUE(is_blind());
